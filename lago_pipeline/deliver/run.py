@@ -1,0 +1,181 @@
+"""One run of one partition: plan a range of keys, send it, settle it, and go on to the next."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from lago_pipeline.deliver.batches import batches
+from lago_pipeline.deliver.flight import Flight
+from lago_pipeline.deliver.progress import Progress
+from lago_pipeline.deliver.send import BatchResult, BatchSender
+from lago_pipeline.deliver.settle import Settler
+from lago_pipeline.errors import ConfigError, RetriableError
+from lago_pipeline.event import Event
+from lago_pipeline.ledger.database import reading, writing
+from lago_pipeline.ledger.events import (
+    KeyRange,
+    clear_marks,
+    forget,
+    mark_sending,
+    read_elsewhere,
+    read_lines,
+    read_marks,
+)
+from lago_pipeline.plan.diff import Plan, plan_range, unseen_keys
+from lago_pipeline.report import Counts
+from lago_pipeline.spool.events import EventsFile
+from lago_pipeline.sync import Delivery
+
+_MOST_EXHAUSTED = 3
+"""So many batches in a row without any answer end the run: the others would only burn their tries."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counted while the run goes on: by the plan, by Lago's answers, and what was left."""
+
+    counted: Counter[str] = field(default_factory=Counter)
+    oldest_ms: int | None = None
+    stopped: str | None = None
+    error: ConfigError | RetriableError | None = None
+    exhausted: int = 0
+
+    def saw(self, events: Sequence[Event]) -> None:
+        """Remember the oldest event that was pending or newly accepted."""
+        for event in events:
+            if event.timestamp_ms is not None and (
+                self.oldest_ms is None or event.timestamp_ms < self.oldest_ms
+            ):
+                self.oldest_ms = event.timestamp_ms
+
+    def counts(self, duplicates: int) -> Counts:
+        """The run's counts."""
+        return Counts(**self.counted, duplicates=duplicates)
+
+
+@dataclass(slots=True)
+class PartitionRun:
+    """Delivers the events of one open file; the caller holds the partition's lock."""
+
+    settler: Settler
+    sender: BatchSender
+    delivery: Delivery
+    stop: threading.Event
+    progress: Progress
+    reads_back_unknown: bool
+    tally: Tally = field(default_factory=Tally)
+
+    def deliver(self, file: EventsFile) -> None:
+        """Bring every event of the file to its final state, or count it as pending."""
+        flight = Flight(self.delivery.concurrency, self.stop)
+        marks = self._marks()
+        after: str | None = None
+        try:
+            for events in file.groups():
+                after = self._deliver_group(flight, events, KeyRange(after, events[-1].row_key), marks)
+            self._deliver_group(flight, [], KeyRange(after, None), marks)
+        finally:
+            flight.close()
+            self.settler.flush()
+        if not self.tally.counted["pending"]:
+            with writing(self.settler.engine) as connection:
+                clear_marks(connection, self.settler.sync_id, self.settler.partition)
+
+    def _deliver_group(
+        self, flight: Flight, events: list[Event], keys: KeyRange, marks: list[tuple[str, str]]
+    ) -> str | None:
+        plan = self._plan(events, keys)
+        self._count_plan(plan, len(events))
+        self.settler.add(plan.refused)
+        to_send = plan.to_send
+        if to_send and self.stop.is_set():
+            self._take(BatchResult(pending=list(to_send)))
+        elif to_send:
+            if self.reads_back_unknown and marks:
+                to_send = self._read_back(flight, to_send, marks)
+            self._mark(to_send)
+            flight.run(batches(to_send, self.delivery.batch_size), self.sender.send, self._take)
+        return keys.last
+
+    def _plan(self, events: list[Event], keys: KeyRange) -> Plan:
+        settler = self.settler
+        with reading(settler.engine) as connection:
+            lines = read_lines(connection, settler.sync_id, settler.partition, keys)
+            unseen = unseen_keys(events, lines)
+            elsewhere = read_elsewhere(connection, settler.sync_id, settler.partition, unseen)
+        return plan_range(events, lines, elsewhere)
+
+    def _count_plan(self, plan: Plan, extracted: int) -> None:
+        self.tally.counted.update(
+            extracted=extracted,
+            unchanged=plan.unchanged,
+            changed=plan.changed,
+            removed=plan.removed,
+            planned=plan.planned,
+        )
+        self.tally.counted.update(outcome.status.value for outcome in plan.refused)
+        self.progress.add(plan.unchanged + plan.changed + len(plan.refused))
+        if plan.vanished:
+            with writing(self.settler.engine) as connection:
+                forget(connection, self.settler.sync_id, self.settler.partition, plan.vanished)
+
+    def _read_back(
+        self, flight: Flight, events: Sequence[Event], marks: list[tuple[str, str]]
+    ) -> list[Event]:
+        """Settle what an interrupted run may have sent; returns the events that Lago does not hold."""
+        unknown = [event for event in events if any(first <= event.row_key <= last for first, last in marks)]
+        missing: list[Event] = []
+
+        def taken(result: BatchResult) -> None:
+            missing.extend(result.pending)
+            self._take(BatchResult(outcomes=result.outcomes))
+
+        flight.run(batches(unknown, self.delivery.batch_size), self.sender.verify, taken)
+        settled = {event.identity for event in unknown} - {event.identity for event in missing}
+        return [event for event in events if event.identity not in settled]
+
+    def _mark(self, events: Sequence[Event]) -> None:
+        settler = self.settler
+        if events:
+            with writing(settler.engine) as connection:
+                first, last = events[0].row_key, events[-1].row_key
+                mark_sending(
+                    connection, settler.sync_id, settler.partition, settler.run, first, last, settler.now_ms()
+                )
+
+    def _marks(self) -> list[tuple[str, str]]:
+        with reading(self.settler.engine) as connection:
+            return read_marks(connection, self.settler.sync_id, self.settler.partition)
+
+    def _take(self, result: BatchResult) -> None:
+        """One batch's result, in the run's own thread: counted, settled, and a reason to stop noticed."""
+        tally = self.tally
+        tally.counted.update(outcome.status.value for outcome in result.outcomes)
+        tally.counted["pending"] += len(result.pending)
+        tally.saw([outcome.event for outcome in result.outcomes])
+        tally.saw(result.pending)
+        self.settler.add(result.outcomes)
+        self.progress.add(len(result.outcomes))
+        self._notice(result)
+
+    def _notice(self, result: BatchResult) -> None:
+        tally = self.tally
+        if result.outcomes:
+            tally.exhausted = 0
+        elif result.pending_words:
+            tally.exhausted += 1
+        if result.error is not None:
+            tally.error = tally.error or result.error
+            tally.stopped = str(tally.error)
+            self.stop.set()
+        elif tally.exhausted >= _MOST_EXHAUSTED and not self.stop.is_set():
+            tally.stopped = (
+                f"Lago gave no answer to {tally.exhausted} batches in a row: {result.pending_words}"
+            )
+            self.stop.set()
+
+
+def oldest_lag_seconds(tally: Tally, now_ms: Callable[[], int]) -> float:
+    """How old the oldest event is that was pending or newly accepted, in seconds."""
+    return (now_ms() - tally.oldest_ms) / 1000 if tally.oldest_ms is not None else 0.0

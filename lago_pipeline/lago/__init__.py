@@ -1,0 +1,1 @@
+"""Lago's API as a client sees it: requests, answers, and what each answer means."""

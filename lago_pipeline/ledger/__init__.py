@@ -1,0 +1,1 @@
+"""The ledger: what Lago has, what it has not, and why, on SQLite or PostgreSQL."""

@@ -1,0 +1,157 @@
+"""The ledger's partitions: which are open, closed or unsettled, and what their last run counted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from lago_pipeline.partition import Partition
+from lago_pipeline.report import COUNT_NAMES, Counts
+
+FINGERPRINT_VERSION = 1
+_RETRY_AFTER_MS = tuple(minutes * 60_000 for minutes in (15, 60, 360, 1440))
+
+
+class State(StrEnum):
+    """Of a partition: `open` may still get rows, `closed` is billed, `unsettled` has unbilled usage."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    UNSETTLED = "unsettled"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRecord:
+    """What the ledger knows of one partition; `digest` is set only when nothing is amiss."""
+
+    partition_start: int
+    partition_key: str
+    state: State
+    snapshot_ms: int | None
+    template_hash: str | None
+    digest: str | None
+    counts: Counts
+    reasons: str
+    attempts: int
+    next_attempt_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The result of a run, to be recorded; `is_whole` when every event got its final state."""
+
+    run: int
+    snapshot_ms: int
+    template_hash: str
+    digest: str | None
+    counts: Counts
+    reasons: str
+    is_settled: bool
+
+
+def read_partition(connection: sa.Connection, sync_id: int, partition: Partition) -> PartitionRecord | None:
+    """The record of a partition, or None before its first run."""
+    found = _select(connection, "sync_id = :sync and partition_start = :start", sync_id, partition.start_ms)
+    return found[0] if found else None
+
+
+def read_partitions(connection: sa.Connection, sync_id: int, from_ms: int) -> list[PartitionRecord]:
+    """The records of all partitions that start at `from_ms` or later, in order."""
+    return _select(connection, "sync_id = :sync and partition_start >= :start", sync_id, from_ms)
+
+
+def open_partition(connection: sa.Connection, sync_id: int, partition: Partition, now_ms: int) -> None:
+    """Record a partition before its first event is settled."""
+    connection.execute(
+        sa.text(
+            "insert into partitions (sync_id, partition_start, partition_end, partition_key, state, updated_ms) "
+            "values (:sync, :start, :end, :key, :state, :now) "
+            "on conflict (sync_id, partition_start) do update set partition_end = :end, partition_key = :key"
+        ),
+        {
+            "sync": sync_id,
+            "start": partition.start_ms,
+            "end": partition.end_ms,
+            "key": partition.key,
+            "state": State.OPEN,
+            "now": now_ms,
+        },
+    )
+
+
+def settle_partition(
+    connection: sa.Connection,
+    sync_id: int,
+    partition: Partition,
+    settlement: Settlement,
+    *,
+    closing_delay_ms: int,
+    now_ms: int,
+) -> State:
+    """Record a run's result and decide the state.
+
+    A partition closes only when it is settled by an extraction that began `closing_delay_ms` after its end.
+    """
+    is_late_enough = settlement.snapshot_ms >= partition.end_ms + closing_delay_ms
+    if not settlement.is_settled:
+        state = State.UNSETTLED
+    else:
+        state = State.CLOSED if is_late_enough else State.OPEN
+    before = read_partition(connection, sync_id, partition)
+    attempts = (before.attempts if before else 0) + 1 if state is State.UNSETTLED else 0
+    values = {
+        "sync": sync_id,
+        "start": partition.start_ms,
+        "state": state,
+        "snapshot": settlement.snapshot_ms
+        if settlement.is_settled
+        else (before.snapshot_ms if before else None),
+        "template": settlement.template_hash,
+        "version": FINGERPRINT_VERSION,
+        "digest": settlement.digest,
+        "reasons": settlement.reasons,
+        "attempts": attempts,
+        "run": settlement.run,
+        "next": now_ms + retry_after_ms(attempts) if attempts else None,
+        "now": now_ms,
+        **settlement.counts.as_mapping(),
+    }
+    counted = ", ".join(f"{name} = :{name}" for name in COUNT_NAMES)
+    connection.execute(
+        sa.text(
+            "update partitions set state = :state, snapshot_ms = :snapshot, template_hash = :template, "
+            "fingerprint_version = :version, digest = :digest, reasons = :reasons, attempts = :attempts, "
+            f"last_run = :run, next_attempt_ms = :next, updated_ms = :now, {counted} "
+            "where sync_id = :sync and partition_start = :start"
+        ),
+        values,
+    )
+    return state
+
+
+def retry_after_ms(attempts: int) -> int:
+    """How long an unsettled partition waits after its n-th failed attempt: 15 min, 1 h, 6 h, then daily."""
+    return _RETRY_AFTER_MS[min(attempts, len(_RETRY_AFTER_MS)) - 1]
+
+
+def _select(connection: sa.Connection, where: str, sync_id: int, start: int) -> list[PartitionRecord]:
+    rows: Sequence[Mapping[str, object]] = (
+        connection.execute(
+            sa.text(f"select * from partitions where {where} order by partition_start"),
+            {"sync": sync_id, "start": start},
+        )
+        .mappings()
+        .all()
+    )
+    return [_record(row) for row in rows]
+
+
+def _record(row: Mapping[str, object]) -> PartitionRecord:
+    names = [name for name in PartitionRecord.__slots__ if name not in {"counts", "state"}]
+    counts = Counts(**{name: int(str(row[name])) for name in COUNT_NAMES})
+    return PartitionRecord(
+        **{name: row[name] for name in names},  # type: ignore[arg-type]
+        counts=counts,
+        state=State(str(row["state"])),
+    )

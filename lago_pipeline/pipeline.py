@@ -1,0 +1,274 @@
+"""The three steps of one partition, without Dagster: extract, render, deliver.
+
+Assets, the command line and the crash tests call these. Each step reads the file of the one before, and
+can be repeated alone.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from lago_pipeline.deliver.progress import Progress
+from lago_pipeline.deliver.run import PartitionRun, oldest_lag_seconds
+from lago_pipeline.deliver.send import BatchSender
+from lago_pipeline.deliver.settle import Settler
+from lago_pipeline.errors import FatalError
+from lago_pipeline.lago.client import LagoClient
+from lago_pipeline.ledger.database import writing
+from lago_pipeline.ledger.events import count_by_status, read_refusals
+from lago_pipeline.ledger.lock import WAIT_SECONDS, partition_lock
+from lago_pipeline.ledger.partitions import Settlement, open_partition, read_partition, settle_partition
+from lago_pipeline.ledger.registry import Organization, register
+from lago_pipeline.ledger.runs import end_run, start_run
+from lago_pipeline.partition import Partition
+from lago_pipeline.plan.guard import check_snapshot, check_template, file_digest, is_nothing_new
+from lago_pipeline.refusals import REMEDIES, Reason
+from lago_pipeline.render.partition_events import RenderCounts, partition_events
+from lago_pipeline.render.renderer import EventRenderer
+from lago_pipeline.render.template import EventTemplate, event_template
+from lago_pipeline.report import DeliveryReport, Refusal, Status, Wire, broken_laws
+from lago_pipeline.source.query import SourceReader
+from lago_pipeline.spool.events import EventsFile, EventsFooter, events_opened, events_written
+from lago_pipeline.spool.folder import Spool
+from lago_pipeline.spool.rows import RowsFooter, rows_opened, rows_written
+from lago_pipeline.sync import Sync
+
+logger = logging.getLogger(__name__)
+
+
+def wall_clock_ms() -> int:
+    """Now, in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A sync with its spool, for one run; `run_id` names the run in files, locks and the ledger."""
+
+    sync: Sync
+    spool: Spool
+    run_id: str
+    now_ms: Callable[[], int] = wall_clock_ms
+    clock: Callable[[], float] = time.monotonic
+    say: Callable[[str], None] = logger.info
+    template: EventTemplate = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "template", event_template(self.sync))
+
+    def extract(self, partition: Partition, warehouse: sa.Engine) -> RowsFooter:
+        """Stream a partition's usage rows into the spool; returns what was written.
+
+        Raises ConfigError where the source lacks a table or column, RetriableError where it or the disk fails.
+        """
+        source = self.sync.source
+        reader = SourceReader(warehouse, self.sync)
+        rows = reader.probe(partition)
+        self.template.check_columns(rows.columns)
+        snapshot_ms = self.now_ms()
+        counted = 0
+        path = self.spool.rows(self.sync.name, partition.key)
+        with rows_written(
+            path, rows.columns, source.primary_key, lambda: RowsFooter(snapshot_ms, counted, self.run_id)
+        ) as writer:
+            for chunk in reader.stream(rows):
+                counted += len(chunk)
+                writer.write(chunk)
+        self.say(f"{self.sync.name} {partition.key}: extracted {counted:,} rows")
+        return RowsFooter(snapshot_ms, counted, self.run_id)
+
+    def render(self, partition: Partition) -> EventsFooter:
+        """Turn a partition's extracted rows into events in the spool; returns what was written."""
+        counts = RenderCounts()
+        renderer = EventRenderer(self.sync, self.template, partition)
+        with rows_opened(self.spool.rows(self.sync.name, partition.key)) as rows:
+            self.template.check_columns(rows.columns)
+
+            def footer() -> EventsFooter:
+                return EventsFooter(
+                    snapshot_ms=rows.footer.snapshot_ms,
+                    rows=rows.footer.rows,
+                    events=counts.events,
+                    duplicates=counts.duplicates,
+                    problems=counts.problems,
+                    digest=f"{counts.digest:032x}",
+                    template_hash=self.template.hash,
+                    run=self.run_id,
+                )
+
+            path = self.spool.events(self.sync.name, partition.key)
+            with events_written(path, footer) as writer:
+                for event in partition_events(renderer, rows.columns, rows.rows(), counts):
+                    writer.write(event)
+            if counts.rows != rows.footer.rows:
+                raise FatalError(
+                    f"partition {partition.key}: {rows.footer.rows} rows were extracted, {counts.rows} rendered: "
+                    "materialize usage_rows again"
+                )
+        self.say(
+            f"{self.sync.name} {partition.key}: rendered {counts.events:,} events, {counts.problems:,} refused"
+        )
+        return footer()
+
+    def deliver(
+        self,
+        partition: Partition,
+        ledger: sa.Engine,
+        lago: LagoClient,
+        *,
+        stop: threading.Event | None = None,
+        sleep: Callable[[float], object] | None = None,
+        lock_wait_seconds: float = WAIT_SECONDS,
+    ) -> DeliveryReport:
+        """Deliver a partition's events and settle them in the ledger.
+
+        The report tells what is billed and what is not. Raises ConfigError where the run cannot go on without
+        a person, RetriableError where the partition is locked or a server is down; the ledger keeps what was
+        settled before.
+        """
+        organization = lago.organization()
+        sync_id = register(ledger, self.sync, lago.api_url, organization).sync_id
+        stop = stop or threading.Event()
+        with ExitStack() as stack:
+            stack.enter_context(
+                partition_lock(ledger, sync_id, partition, self.run_id, wait_seconds=lock_wait_seconds)
+            )
+            file = stack.enter_context(events_opened(self.spool.events(self.sync.name, partition.key)))
+            check_template(file.footer, self.template.hash, partition)
+            sender = BatchSender(lago, self.sync.delivery, stop=stop, clock=self.clock, sleep=sleep)
+            return self._delivered(partition, ledger, sync_id, file, sender, organization, stop)
+
+    def _delivered(
+        self,
+        partition: Partition,
+        ledger: sa.Engine,
+        sync_id: int,
+        file: EventsFile,
+        sender: BatchSender,
+        organization: Organization,
+        stop: threading.Event,
+    ) -> DeliveryReport:
+        with writing(ledger) as connection:
+            record = read_partition(connection, sync_id, partition)
+            check_snapshot(file.footer, record, partition)
+            open_partition(connection, sync_id, partition, self.now_ms())
+            run = start_run(connection, sync_id, partition, self.run_id, self.now_ms())
+        started = self.clock()
+        partition_run = PartitionRun(
+            settler=Settler(
+                ledger, sync_id, partition, self.sync.transaction_id_prefix, run, self.clock, self.now_ms
+            ),
+            sender=sender,
+            delivery=self.sync.delivery,
+            stop=stop,
+            progress=Progress(f"{self.sync.name} {partition.key}", file.footer.events, self.say, self.clock),
+            reads_back_unknown=organization.events_store == "clickhouse",
+        )
+        tally = partition_run.tally
+        try:
+            if is_nothing_new(file.footer, record):
+                tally.counted.update(extracted=file.footer.events, unchanged=file.footer.events)
+            else:
+                partition_run.deliver(file)
+        finally:
+            report = self._settled(partition, ledger, partition_run, file.footer, self.clock() - started)
+        if tally.error is not None:
+            raise tally.error
+        return report
+
+    def _settled(
+        self,
+        partition: Partition,
+        ledger: sa.Engine,
+        partition_run: PartitionRun,
+        footer: EventsFooter,
+        seconds: float,
+    ) -> DeliveryReport:
+        """Record a run's end, also of one that was interrupted, and judge it by the laws."""
+        tally, settler = partition_run.tally, partition_run.settler
+        counts = tally.counts(footer.duplicates)
+        with writing(ledger) as connection:
+            lines = count_by_status(connection, settler.sync_id, partition)
+            found = read_refusals(connection, settler.sync_id, partition)
+            laws = broken_laws(counts, source_rows=footer.rows, ledger=lines)
+            report = DeliveryReport(
+                partition_key=partition.key,
+                counts=counts,
+                wire=_wire(partition_run.sender, seconds),
+                refusals=_refusals(found),
+                broken_laws=laws,
+                lag_seconds=oldest_lag_seconds(tally, self.now_ms),
+                stopped=tally.stopped,
+            )
+            is_plain = report.is_settled and not counts.changed and not counts.removed
+            settle_partition(
+                connection,
+                settler.sync_id,
+                partition,
+                Settlement(
+                    run=settler.run,
+                    snapshot_ms=footer.snapshot_ms,
+                    template_hash=footer.template_hash,
+                    digest=file_digest(footer) if is_plain else None,
+                    counts=counts,
+                    reasons=_reasons(report),
+                    is_settled=report.is_settled,
+                ),
+                closing_delay_ms=int(self.sync.closing_delay.total_seconds() * 1000),
+                now_ms=self.now_ms(),
+            )
+            end_run(connection, settler.run, counts, report.wire, self.now_ms())
+        return report
+
+
+def _wire(sender: BatchSender, seconds: float) -> Wire:
+    latencies = sorted(sender.measured.latencies)
+
+    def percentile(share: float) -> float:
+        return 1000 * latencies[int(share * (len(latencies) - 1))] if latencies else 0.0
+
+    return Wire(
+        requests=len(latencies),
+        retries=len(sender.measured.retries),
+        seconds=seconds,
+        latency_p50_ms=percentile(0.5),
+        latency_p99_ms=percentile(0.99),
+        throttled_seconds=sender.pace.throttled_seconds,
+    )
+
+
+def _refusals(found: list[tuple[str, str, str, int]]) -> tuple[Refusal, ...]:
+    """The ledger's unbilled lines, grouped by the reason's word, the most frequent first."""
+    groups: dict[tuple[str, str], Refusal] = {}
+    for status, words, row_key, count in found:
+        reason = words.partition(":")[0]
+        before = groups.get((status, reason))
+        groups[status, reason] = Refusal(
+            status=Status(status),
+            reason=reason,
+            count=count + (before.count if before else 0),
+            example=before.example if before else row_key,
+            words=before.words if before else words.partition(": ")[2],
+            remedy=_remedy(reason),
+        )
+    return tuple(sorted(groups.values(), key=lambda refusal: -refusal.count))
+
+
+def _remedy(reason: str) -> str:
+    remedies: Mapping[str, str] = REMEDIES
+    return remedies.get(Reason(reason), "") if reason in set(Reason) else ""
+
+
+def _reasons(report: DeliveryReport) -> str:
+    """The set of reasons why a partition is not settled, in a stable order."""
+    reasons = {refusal.reason for refusal in report.refusals}
+    if report.counts.pending:
+        reasons.add("pending")
+    if report.broken_laws:
+        reasons.add("law_broken")
+    return " ".join(sorted(reasons))

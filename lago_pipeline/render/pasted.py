@@ -1,0 +1,109 @@
+"""Event templates pasted as JSON text, as Hightouch shows them, read into a mapping of Liquid strings.
+
+Placeholders outside quotes are no JSON. They are lifted out before the text is parsed and put back as
+typed leaves, so that no value is ever spliced into JSON text.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from lago_pipeline.errors import TemplateError
+
+_PIECE = re.compile(
+    r"""
+      (?P<string> "(?: \{\{.*?\}\} | \{%.*?%\} | \\. | [^"\\] )*" )
+    | (?P<bare>   \{\{.*?\}\} )
+    | (?P<tag>    \{%.*?%\} )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_LIQUID = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedText:
+    """A leaf that stood in quotes: always text, even when it is one placeholder."""
+
+    liquid: str
+
+
+@dataclass(frozen=True, slots=True)
+class BarePlaceholder:
+    """A leaf that stood outside quotes: keeps the type of its value."""
+
+    liquid: str
+
+
+def read_pasted(text: str) -> Mapping[str, object]:
+    """The fields of a pasted JSON event, with or without the outer `{"event": ...}`.
+
+    Raises TemplateError where the text is no JSON object once its placeholders are set aside.
+    """
+    leaves: list[QuotedText | BarePlaceholder] = []
+    masked = _PIECE.sub(lambda piece: _set_aside(piece, leaves, text), text)
+    try:
+        document = json.loads(masked, parse_float=Decimal, object_pairs_hook=lambda p: _members(p, leaves))
+    except json.JSONDecodeError as error:
+        line = text.count("\n", 0, error.pos) + 1 if masked == text else error.lineno
+        raise TemplateError(f"event: not valid JSON near line {line}: {error.msg}") from None
+    fields = _restored(document, leaves)
+    if isinstance(fields, dict) and set(fields) == {"event"}:
+        fields = fields["event"]
+    if not isinstance(fields, dict):
+        raise TemplateError('event: the JSON text must be one object, such as {"event": {"code": "…"}}')
+    return fields
+
+
+def _set_aside(piece: re.Match[str], leaves: list[QuotedText | BarePlaceholder], text: str) -> str:
+    if piece["tag"]:
+        line = text.count("\n", 0, piece.start()) + 1
+        raise TemplateError(
+            f"event: line {line}: {piece['tag']} stands outside a quoted value: put it inside the quotes of one"
+        )
+    if piece["string"]:
+        leaves.append(QuotedText(_unquoted(piece["string"])))
+    else:
+        leaves.append(BarePlaceholder(piece["bare"]))
+    newlines = "\n" * piece[0].count("\n")  # keep line numbers true in error messages
+    return f'"{len(leaves) - 1}"{newlines}'
+
+
+def _unquoted(quoted: str) -> str:
+    """The text between the quotes: JSON escapes are undone, except inside Liquid, which has none."""
+    parts = _LIQUID.split(quoted[1:-1])
+    try:
+        return "".join(
+            _liquid_part(part) if index % 2 else json.loads(f'"{part}"', strict=False)
+            for index, part in enumerate(parts)
+        )
+    except json.JSONDecodeError as error:
+        raise TemplateError(f"event: not valid JSON in {quoted[:40]}: {error.msg}") from None
+
+
+def _liquid_part(part: str) -> str:
+    return part.replace('\\"', '"')
+
+
+def _members(
+    pairs: list[tuple[str, object]], leaves: list[QuotedText | BarePlaceholder]
+) -> dict[str, object]:
+    members: dict[str, object] = {}
+    for index, value in pairs:
+        leaf = leaves[int(index)]
+        if isinstance(leaf, BarePlaceholder):
+            raise TemplateError(f"event: a key cannot be the placeholder {leaf.liquid}")
+        if leaf.liquid in members:
+            raise TemplateError(f"event: the key {leaf.liquid!r} appears twice")
+        members[leaf.liquid] = value
+    return members
+
+
+def _restored(node: object, leaves: list[QuotedText | BarePlaceholder]) -> object:
+    if isinstance(node, dict):
+        return {key: _restored(value, leaves) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_restored(value, leaves) for value in node]
+    return leaves[int(node)] if isinstance(node, str) else node

@@ -1,0 +1,68 @@
+"""The one reader of the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lago_pipeline.errors import ConfigError
+
+WAREHOUSE_URL = "WAREHOUSE_URL"
+LAGO_API_URL = "LAGO_API_URL"
+LAGO_API_KEY = "LAGO_API_KEY"
+LEDGER_URL = "LEDGER_URL"
+STATE = "LAGO_PIPELINE_STATE"
+
+_EXAMPLES = {
+    WAREHOUSE_URL: "a SQLAlchemy URL such as postgresql://reader@db/warehouse",
+    LAGO_API_URL: "Lago's API with its path, such as https://api.getlago.com/api/v1",
+    LAGO_API_KEY: "an API key of your Lago organization",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says; the first three variables have no default, on purpose."""
+
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+
+    def required(self, name: str) -> str:
+        """A variable that must be set: a lost one must never bill demo usage to a real organization.
+
+        Raises ConfigError when it is missing or empty.
+        """
+        value = self.environment.get(name, "")
+        if not value:
+            raise ConfigError(f"the environment variable {name} is not set: set it to {_EXAMPLES[name]}")
+        return value
+
+    @property
+    def state(self) -> Path:
+        """The local folder for spool files and embedded databases."""
+        if configured := self.environment.get(STATE):
+            return Path(configured)
+        if home := self.environment.get("DAGSTER_HOME"):
+            return Path(home) / "lago_pipeline"
+        return Path(".lago_pipeline")
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger's SQLAlchemy URL; by default a SQLite file in the state folder."""
+        return self.environment.get(LEDGER_URL) or f"sqlite:///{self.state.absolute() / 'ledger.db'}"
+
+
+def checked_api_url(url: str) -> str:
+    """Lago's API URL without a trailing slash; raises ConfigError when it cannot be one."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError(f"{LAGO_API_URL} is not an http(s) URL: use {_EXAMPLES[LAGO_API_URL]}")
+    if parts.username or parts.password:
+        raise ConfigError(f"{LAGO_API_URL} holds a user or password: the key belongs in {LAGO_API_KEY}")
+    return url.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL names this machine."""
+    host = urlsplit(url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")

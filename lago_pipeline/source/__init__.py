@@ -1,0 +1,1 @@
+"""From a database to usage rows: windows, queries and columns, one dialect at a time."""

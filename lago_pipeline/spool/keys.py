@@ -1,0 +1,39 @@
+"""The row key: a row's primary key as one text that sorts and compares the same everywhere."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from lago_pipeline.event import escaped
+from lago_pipeline.refusals import ProblemError
+from lago_pipeline.values import value_text
+
+KEYLESS = "null:"
+"""The start of the key of a row whose primary key is NULL; 32 hexadecimal digits of a hash follow."""
+
+
+def row_keys(
+    key_columns: Sequence[Sequence[object]], texts: Sequence[Sequence[str | None]], types: Sequence[str]
+) -> list[str]:
+    """One key a row: the escaped parts joined by ':', or `null:` and a hash of the row where a part is NULL.
+
+    `key_columns` are the primary key's values by column, `texts` all columns as text by column.
+    """
+    keys = []
+    for index, parts in enumerate(zip(*key_columns, strict=True)):
+        if any(part is None for part in parts):
+            keys.append(KEYLESS + _row_hash([column[index] for column in texts], types[index]))
+        else:
+            keys.append(":".join(_part(part) for part in parts))
+    return keys
+
+
+def _part(value: object) -> str:
+    try:
+        return escaped(value_text(value)).replace("\x00", "%00")
+    except ProblemError:
+        return escaped(repr(value))
+
+
+def _row_hash(texts: Sequence[str | None], types: str) -> str:
+    content = "\x1f".join([types, *("" if text is None else text for text in texts)])
+    return blake2b(content.encode(errors="surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,186 @@
+"""Sorted Parquet files with a footer of our own, in row groups of 100,000 rows, with flat memory.
+
+Rows arrive in any order. Each group is sorted as it comes; where there are several, they are merged, so
+that a finished file is sorted as a whole: equal keys are neighbours, and a reader can walk it beside the
+ledger, which is sorted alike.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lago_pipeline.errors import FatalError
+from lago_pipeline.spool.folder import written_aside
+
+GROUP_ROWS = 100_000
+_FOOTER = b"lago_pipeline"
+_KEY = "row_key"
+
+
+@dataclass(slots=True)
+class SpoolWriter:
+    """Takes tables of one schema; groups them into sorted row groups."""
+
+    schema: pa.Schema
+    parquet: pq.ParquetWriter
+    in_order: bool
+    rows: int = 0
+    groups: int = 0
+    _waiting: list[pa.Table] = field(default_factory=list)
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows, in any order unless the file is written `in_order`."""
+        self.rows += table.num_rows
+        self._waiting.append(table)
+        if sum(waiting.num_rows for waiting in self._waiting) >= GROUP_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits as one sorted group."""
+        table = pa.concat_tables(self._waiting) if self._waiting else self.schema.empty_table()
+        self._waiting.clear()
+        if table.num_rows:
+            ordered = table if self.in_order else table.sort_by(_KEY)
+            self.parquet.write_table(ordered, row_group_size=table.num_rows)
+            self.groups += 1
+
+
+@contextmanager
+def sorted_file(
+    path: Path, schema: pa.Schema, footer: Callable[[], Mapping[str, Any]]
+) -> Iterator[SpoolWriter]:
+    """Write a sorted file at `path`; `footer` is asked once the rows are known, and nothing stays on failure."""
+    with written_aside(path) as final, ExitStack() as stack:
+        writer = _open(stack, final, schema, in_order=False)
+        yield writer
+        writer.flush()
+        if writer.groups <= 1:
+            _finish(writer, footer())
+            return
+        writer.parquet.close()
+        merged_path = stack.enter_context(_merged_aside(final))
+        merged = _open(stack, merged_path, schema, in_order=True)
+        for table in _merged(final, writer.groups):
+            merged.write(table)
+        merged.flush()
+        _finish(merged, footer())
+        merged_path.replace(final)
+
+
+@contextmanager
+def file_written_in_order(
+    path: Path, schema: pa.Schema, footer: Callable[[], Mapping[str, Any]]
+) -> Iterator[SpoolWriter]:
+    """As `sorted_file`, for rows that arrive sorted already."""
+    with written_aside(path) as final, ExitStack() as stack:
+        writer = _open(stack, final, schema, in_order=True)
+        yield writer
+        writer.flush()
+        _finish(writer, footer())
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFile:
+    """A finished file, held open: its footer, its schema, and its row groups in order."""
+
+    footer: Mapping[str, Any]
+    schema: pa.Schema
+    _parquet: pq.ParquetFile
+
+    def tables(self) -> Iterator[pa.Table]:
+        """One table a row group."""
+        for group in range(self._parquet.num_row_groups):
+            yield self._parquet.read_row_group(group)
+
+
+@contextmanager
+def opened_spool(path: Path, remedy: str) -> Iterator[SpoolFile]:
+    """A finished file; raises FatalError, with the remedy, where it is missing or damaged.
+
+    The file stays the same one while it is open, also when a newer one takes its name.
+    """
+    with ExitStack() as stack:
+        try:
+            parquet = stack.enter_context(pq.ParquetFile(path))
+            footer = json.loads((parquet.metadata.metadata or {})[_FOOTER])
+        except (FileNotFoundError, KeyError, pa.ArrowInvalid) as error:
+            kind = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
+            raise FatalError(f"the spool file {path.name} {kind}: {remedy}") from error
+        yield SpoolFile(footer, parquet.schema_arrow, parquet)
+
+
+def _open(stack: ExitStack, path: Path, schema: pa.Schema, *, in_order: bool) -> SpoolWriter:
+    parquet = stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
+    return SpoolWriter(schema, parquet, in_order)
+
+
+def _finish(writer: SpoolWriter, footer: Mapping[str, Any]) -> None:
+    writer.parquet.add_key_value_metadata({_FOOTER: json.dumps(footer).encode()})
+    writer.parquet.close()
+
+
+@contextmanager
+def _merged_aside(final: Path) -> Iterator[Path]:
+    merged = final.with_suffix(".merged")
+    try:
+        yield merged
+    finally:
+        merged.unlink(missing_ok=True)
+
+
+def _merged(path: Path, groups: int) -> Iterator[pa.Table]:
+    """The rows of all groups in key order, a bounded piece at a time.
+
+    Each group lends its next batch. Rows up to the smallest of the batches' last keys can be sorted and
+    given out, since no group can still bring a smaller key.
+    """
+    batch_rows = max(2_000, GROUP_ROWS // groups)
+    sources = [_Cursor(path, group, batch_rows) for group in range(groups)]
+    while sources := [source for source in sources if source.fill()]:
+        unfinished = [source.last_key for source in sources if not source.is_last]
+        limit = min(unfinished) if unfinished else None
+        piece = pa.concat_tables([source.take(limit) for source in sources])
+        yield piece.sort_by(_KEY)
+
+
+class _Cursor:
+    """One sorted row group, read a batch at a time."""
+
+    def __init__(self, path: Path, group: int, batch_rows: int) -> None:
+        parquet = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 16)
+        self._batches = parquet.iter_batches(batch_size=batch_rows, row_groups=[group])
+        self._left = parquet.metadata.row_group(group).num_rows
+        self._table: pa.Table | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the group has no rows beyond those held now."""
+        return self._left == 0
+
+    @property
+    def last_key(self) -> str:
+        """The greatest key held now."""
+        assert self._table is not None  # noqa: S101 - fill() came first
+        return str(self._table[_KEY][-1].as_py())
+
+    def fill(self) -> bool:
+        """Hold rows, reading on if none are left; False at the group's end."""
+        if (self._table is None or not self._table.num_rows) and self._left:
+            self._table = pa.Table.from_batches([next(self._batches)])
+            self._left -= self._table.num_rows
+        return bool(self._table is not None and self._table.num_rows)
+
+    def take(self, limit: str | None) -> pa.Table:
+        """Give up the rows with keys up to `limit`, or all."""
+        assert self._table is not None  # noqa: S101 - fill() came first
+        table = self._table
+        count = table.num_rows if limit is None else pc.sum(pc.less_equal(table[_KEY], limit)).as_py()
+        self._table = table.slice(count)
+        return table.slice(0, count)

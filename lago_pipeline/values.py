@@ -1,0 +1,151 @@
+"""Typed values as Lago reads them: exact text for properties, milliseconds for timestamps."""
+
+import json
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from lago_pipeline.partition import epoch_ms
+from lago_pipeline.refusals import ProblemError, Reason, shortened
+
+MILLISECONDS_FROM = 100_000_000_000
+"""A number of this size is epoch milliseconds: as seconds it would be the year 5138 (LAGO.md 1.2)."""
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_CALENDAR = re.compile(r"\d{8}")
+_EARLIEST_MS = 946_684_800_000  # 2000-01-01
+_LATEST_MS = 4_102_444_800_000  # 2100-01-01
+
+
+class Unsupported:
+    """A value of a type that has no place in an event; rendering it refuses the row."""
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+
+
+def property_text(value: object) -> str | None:
+    """A property as the string that Lago stores, or None where it must be left out.
+
+    Lago sums the text of a property and ignores what is not a plain decimal (LAGO.md 1.8), so numbers are
+    written in full. Raises ProblemError for NaN, infinity, bytes and unknown types.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    return value_text(value)
+
+
+def value_text(value: object) -> str:  # noqa: PLR0911 - one line a type
+    """Any value as text: numbers as exact plain decimals, booleans in lower case, instants as ISO 8601."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case float() | Decimal():
+            return decimal_text(value)
+        case datetime():
+            return _iso(value)
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return decimal_text(Decimal(value // timedelta(microseconds=1)) / 1_000_000)
+        case dict() | list() | tuple():
+            return json.dumps(value, default=value_text, ensure_ascii=False, separators=(",", ":"))
+        case UUID() | IPv4Address() | IPv6Address() | IPv4Network() | IPv6Network():
+            return str(value)
+        case _:
+            raise ProblemError(Reason.UNSUPPORTED_VALUE, f"a value of type {_type_name(value)}")
+
+
+def decimal_text(value: float | Decimal) -> str:
+    """A number as an exact plain decimal, without exponent; raises ProblemError for NaN and infinity."""
+    number = value if isinstance(value, Decimal) else Decimal(repr(value))
+    if not number.is_finite():
+        raise ProblemError(Reason.NOT_A_NUMBER, shortened(str(value)))
+    return format(number, "f")
+
+
+def number(value: object) -> int | Decimal:
+    """The exact number a value is or spells; raises ProblemError where it is none."""
+    if isinstance(value, bool):
+        raise ProblemError(Reason.NOT_A_NUMBER, str(value).lower())
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float | Decimal):
+        return Decimal(decimal_text(value))
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        parsed = Decimal(value.strip())
+        return int(value) if re.fullmatch(r"\s*[+-]?\d+\s*", value) else parsed
+    raise ProblemError(Reason.NOT_A_NUMBER, shortened(value))
+
+
+def timestamp_ms(value: object, zone: ZoneInfo) -> int:
+    """Epoch milliseconds of a timestamp, rounded down; one without a zone is in `zone`.
+
+    Takes datetimes, dates, ISO 8601 text and epoch seconds. An ambiguous local time is the first one.
+    Raises ProblemError for epoch milliseconds and anything else.
+    """
+    match value:
+        case datetime():
+            return epoch_ms(value if value.tzinfo else value.replace(tzinfo=zone))
+        case date():
+            return epoch_ms(datetime(value.year, value.month, value.day, tzinfo=zone))
+        case bool() | None:
+            raise ProblemError(Reason.INVALID_TIMESTAMP, shortened(value))
+        case int() | float() | Decimal():
+            return _seconds_ms(number(value))
+        case str():
+            return _text_ms(value.strip(), zone)
+        case _:
+            raise ProblemError(Reason.INVALID_TIMESTAMP, f"a value of type {_type_name(value)}")
+
+
+def plausible_timestamp_ms(value: object, zone: ZoneInfo) -> int:
+    """As `timestamp_ms`, for an instant between 2000 and 2100."""
+    instant = timestamp_ms(value, zone)
+    if not _EARLIEST_MS <= instant < _LATEST_MS:
+        raise ProblemError(Reason.INVALID_TIMESTAMP, f"{shortened(value)} is not between 2000 and 2100")
+    return instant
+
+
+def seconds_text(instant_ms: int) -> str:
+    """Lago's spelling of an instant: epoch seconds with at most three decimals."""
+    seconds, rest = divmod(instant_ms, 1000)
+    return f"{seconds}.{rest:03d}" if rest else str(seconds)
+
+
+def _text_ms(text: str, zone: ZoneInfo) -> int:
+    if _NUMBER.fullmatch(text) and not _CALENDAR.fullmatch(text):
+        return _seconds_ms(Decimal(text))
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise ProblemError(Reason.INVALID_TIMESTAMP, shortened(text)) from None
+    return epoch_ms(parsed if parsed.tzinfo else parsed.replace(tzinfo=zone))
+
+
+def _seconds_ms(seconds: int | Decimal) -> int:
+    if abs(seconds) >= MILLISECONDS_FROM:
+        raise ProblemError(Reason.TIMESTAMP_IN_MILLISECONDS, f"{seconds} is epoch milliseconds, not seconds")
+    try:
+        return int((Decimal(seconds) * 1000).to_integral_value(rounding="ROUND_FLOOR"))
+    except InvalidOperation:
+        raise ProblemError(Reason.INVALID_TIMESTAMP, shortened(str(seconds))) from None
+
+
+def _iso(value: datetime) -> str:
+    if value.tzinfo is None:
+        return value.isoformat()
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def _type_name(value: object) -> str:
+    return value.type_name if isinstance(value, Unsupported) else type(value).__name__
