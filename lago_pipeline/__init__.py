@@ -1,5 +1,6 @@
 """Usage rows in a database become billing events in Lago: every row once, in its own period."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,7 +13,10 @@ __all__ = ["UsageSync", "__version__"]
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562 fixes this signature
     """Load `UsageSync` on first use, so that importing the package does not import Dagster (PEP 562)."""
     if name == "UsageSync":
-        from lago_pipeline.components.usage_sync import UsageSync
-
-        return UsageSync
+        return import_module("lago_pipeline.components.usage_sync").UsageSync
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List `UsageSync` too: Dagster's registry finds components by looking here."""
+    return sorted({*globals(), *__all__})

@@ -7,31 +7,31 @@ can be repeated alone.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from lago_pipeline.deliver.finish import finish
 from lago_pipeline.deliver.progress import Progress
-from lago_pipeline.deliver.run import PartitionRun, oldest_lag_seconds
+from lago_pipeline.deliver.run import PartitionRun, Tally, planned_range
 from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.errors import FatalError
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import writing
-from lago_pipeline.ledger.events import count_by_status, read_refusals
+from lago_pipeline.ledger.events import KeyRange
 from lago_pipeline.ledger.lock import WAIT_SECONDS, partition_lock
-from lago_pipeline.ledger.partitions import Settlement, open_partition, read_partition, settle_partition
-from lago_pipeline.ledger.registry import Organization, register
-from lago_pipeline.ledger.runs import end_run, start_run
+from lago_pipeline.ledger.partitions import open_partition, read_partition
+from lago_pipeline.ledger.registry import Organization, RegisteredSync, register
+from lago_pipeline.ledger.runs import start_run
 from lago_pipeline.partition import Partition
-from lago_pipeline.plan.guard import check_snapshot, check_template, file_digest, is_nothing_new
-from lago_pipeline.refusals import REMEDIES, Reason
+from lago_pipeline.plan.guard import check_snapshot, check_template, is_nothing_new
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.render.template import EventTemplate, event_template
-from lago_pipeline.report import DeliveryReport, Refusal, Status, Wire, broken_laws
+from lago_pipeline.report import Counts, DeliveryReport
 from lago_pipeline.source.query import SourceReader
 from lago_pipeline.spool.events import EventsFile, EventsFooter, events_opened, events_written
 from lago_pipeline.spool.folder import Spool
@@ -64,7 +64,7 @@ class Pipeline:
     def extract(self, partition: Partition, warehouse: sa.Engine) -> RowsFooter:
         """Stream a partition's usage rows into the spool; returns what was written.
 
-        Raises ConfigError where the source lacks a table or column, RetriableError where it or the disk fails.
+        Raises ConfigError where the source lacks a table or column, RetriableError where it fails.
         """
         source = self.sync.source
         reader = SourceReader(warehouse, self.sync)
@@ -107,13 +107,31 @@ class Pipeline:
                     writer.write(event)
             if counts.rows != rows.footer.rows:
                 raise FatalError(
-                    f"partition {partition.key}: {rows.footer.rows} rows were extracted, {counts.rows} rendered: "
-                    "materialize usage_rows again"
+                    f"partition {partition.key}: {rows.footer.rows} rows were extracted, "
+                    f"{counts.rows} rendered: materialize usage_rows again"
                 )
-        self.say(
-            f"{self.sync.name} {partition.key}: rendered {counts.events:,} events, {counts.problems:,} refused"
-        )
+        told = f"rendered {counts.events:,} events, {counts.problems:,} refused"
+        self.say(f"{self.sync.name} {partition.key}: {told}")
         return footer()
+
+    def plan(
+        self, partition: Partition, ledger: sa.Engine, known: RegisteredSync | None
+    ) -> tuple[Counts, str]:
+        """Count what a delivery would do, and name the reasons for refusals; sends and records nothing.
+
+        `known` is the sync as the ledger knows it, if it does. Events that would be sent count as pending.
+        """
+        tally, after = Tally(), None
+        reasons: set[str] = set()
+        with events_opened(self.spool.events(self.sync.name, partition.key)) as file:
+            for events in [*file.groups(), []]:
+                keys = KeyRange(after, events[-1].row_key if events else None)
+                planned = planned_range(ledger, known.sync_id if known else None, partition, events, keys)
+                tally.plan(planned, len(events))
+                tally.counted["pending"] += len(planned.to_send)
+                reasons.update((outcome.reason or "").partition(":")[0] for outcome in planned.refused)
+                after = keys.last
+            return tally.counts(file.footer.duplicates), " ".join(sorted(reasons))
 
     def deliver(
         self,
@@ -176,99 +194,7 @@ class Pipeline:
             else:
                 partition_run.deliver(file)
         finally:
-            report = self._settled(partition, ledger, partition_run, file.footer, self.clock() - started)
+            report = finish(partition_run, file.footer, self.sync.closing_delay, self.clock() - started)
         if tally.error is not None:
             raise tally.error
         return report
-
-    def _settled(
-        self,
-        partition: Partition,
-        ledger: sa.Engine,
-        partition_run: PartitionRun,
-        footer: EventsFooter,
-        seconds: float,
-    ) -> DeliveryReport:
-        """Record a run's end, also of one that was interrupted, and judge it by the laws."""
-        tally, settler = partition_run.tally, partition_run.settler
-        counts = tally.counts(footer.duplicates)
-        with writing(ledger) as connection:
-            lines = count_by_status(connection, settler.sync_id, partition)
-            found = read_refusals(connection, settler.sync_id, partition)
-            laws = broken_laws(counts, source_rows=footer.rows, ledger=lines)
-            report = DeliveryReport(
-                partition_key=partition.key,
-                counts=counts,
-                wire=_wire(partition_run.sender, seconds),
-                refusals=_refusals(found),
-                broken_laws=laws,
-                lag_seconds=oldest_lag_seconds(tally, self.now_ms),
-                stopped=tally.stopped,
-            )
-            is_plain = report.is_settled and not counts.changed and not counts.removed
-            settle_partition(
-                connection,
-                settler.sync_id,
-                partition,
-                Settlement(
-                    run=settler.run,
-                    snapshot_ms=footer.snapshot_ms,
-                    template_hash=footer.template_hash,
-                    digest=file_digest(footer) if is_plain else None,
-                    counts=counts,
-                    reasons=_reasons(report),
-                    is_settled=report.is_settled,
-                ),
-                closing_delay_ms=int(self.sync.closing_delay.total_seconds() * 1000),
-                now_ms=self.now_ms(),
-            )
-            end_run(connection, settler.run, counts, report.wire, self.now_ms())
-        return report
-
-
-def _wire(sender: BatchSender, seconds: float) -> Wire:
-    latencies = sorted(sender.measured.latencies)
-
-    def percentile(share: float) -> float:
-        return 1000 * latencies[int(share * (len(latencies) - 1))] if latencies else 0.0
-
-    return Wire(
-        requests=len(latencies),
-        retries=len(sender.measured.retries),
-        seconds=seconds,
-        latency_p50_ms=percentile(0.5),
-        latency_p99_ms=percentile(0.99),
-        throttled_seconds=sender.pace.throttled_seconds,
-    )
-
-
-def _refusals(found: list[tuple[str, str, str, int]]) -> tuple[Refusal, ...]:
-    """The ledger's unbilled lines, grouped by the reason's word, the most frequent first."""
-    groups: dict[tuple[str, str], Refusal] = {}
-    for status, words, row_key, count in found:
-        reason = words.partition(":")[0]
-        before = groups.get((status, reason))
-        groups[status, reason] = Refusal(
-            status=Status(status),
-            reason=reason,
-            count=count + (before.count if before else 0),
-            example=before.example if before else row_key,
-            words=before.words if before else words.partition(": ")[2],
-            remedy=_remedy(reason),
-        )
-    return tuple(sorted(groups.values(), key=lambda refusal: -refusal.count))
-
-
-def _remedy(reason: str) -> str:
-    remedies: Mapping[str, str] = REMEDIES
-    return remedies.get(Reason(reason), "") if reason in set(Reason) else ""
-
-
-def _reasons(report: DeliveryReport) -> str:
-    """The set of reasons why a partition is not settled, in a stable order."""
-    reasons = {refusal.reason for refusal in report.refusals}
-    if report.counts.pending:
-        reasons.add("pending")
-    if report.broken_laws:
-        reasons.add("law_broken")
-    return " ".join(sorted(reasons))

@@ -127,7 +127,7 @@ def broken_laws(counts: Counts, *, source_rows: int, ledger: Mapping[str, int]) 
     events = counts.planned - counts.accepted
     has = {status: ledger.get(status, 0) for status in Status}
     sides = (
-        ("rows: the source gave", source_rows, "extracted and duplicates are", counts.extracted + counts.duplicates),
+        ("rows: the source gave", source_rows, "the run counts", counts.extracted + counts.duplicates),
         ("rows: not final are", rows, "unbilled are", counts.unbilled),
         ("events: planned and not accepted are", events, "unbilled are", counts.unbilled),
         ("the ledger holds accepted", has[Status.ACCEPTED], "the run counts",

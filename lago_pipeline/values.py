@@ -41,10 +41,8 @@ def property_text(value: object) -> str | None:
 def value_text(value: object) -> str:  # noqa: PLR0911 - one line a type
     """Any value as text: numbers as exact plain decimals, booleans in lower case, instants as ISO 8601."""
     match value:
-        case None:
-            return ""
-        case str():
-            return value
+        case None | str():
+            return value or ""
         case bool():
             return "true" if value else "false"
         case int():
@@ -133,7 +131,7 @@ def _text_ms(text: str, zone: ZoneInfo) -> int:
 
 
 def _seconds_ms(seconds: int | Decimal) -> int:
-    if abs(seconds) >= MILLISECONDS_FROM:
+    if not -MILLISECONDS_FROM < seconds < MILLISECONDS_FROM:
         raise ProblemError(Reason.TIMESTAMP_IN_MILLISECONDS, f"{seconds} is epoch milliseconds, not seconds")
     try:
         return int((Decimal(seconds) * 1000).to_integral_value(rounding="ROUND_FLOOR"))

@@ -8,7 +8,7 @@ from lago_pipeline.event import Event
 def batches(events: Iterable[Event], size: int) -> Iterator[list[Event]]:
     """Events in batches of up to `size`.
 
-    An id never repeats within a batch: Lago would report the repeat as stored though neither is (LAGO.md 1.7).
+    An id never repeats within a batch: Lago would report the repeat as stored though neither is.
     """
     batch: list[Event] = []
     ids: set[str | None] = set()

@@ -2,8 +2,10 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import sqlalchemy as sa
 
 from lago_pipeline.deliver.batches import batches
 from lago_pipeline.deliver.flight import Flight
@@ -15,6 +17,7 @@ from lago_pipeline.event import Event
 from lago_pipeline.ledger.database import reading, writing
 from lago_pipeline.ledger.events import (
     KeyRange,
+    Line,
     clear_marks,
     forget,
     mark_sending,
@@ -22,6 +25,7 @@ from lago_pipeline.ledger.events import (
     read_lines,
     read_marks,
 )
+from lago_pipeline.partition import Partition
 from lago_pipeline.plan.diff import Plan, plan_range, unseen_keys
 from lago_pipeline.report import Counts
 from lago_pipeline.spool.events import EventsFile
@@ -49,9 +53,32 @@ class Tally:
             ):
                 self.oldest_ms = event.timestamp_ms
 
+    def plan(self, plan: Plan, extracted: int) -> None:
+        """Count one range of keys."""
+        self.counted.update(
+            extracted=extracted,
+            unchanged=plan.unchanged,
+            changed=plan.changed,
+            removed=plan.removed,
+            planned=plan.planned,
+        )
+        self.counted.update(outcome.status.value for outcome in plan.refused)
+
     def counts(self, duplicates: int) -> Counts:
         """The run's counts."""
         return Counts(**self.counted, duplicates=duplicates)
+
+
+def planned_range(
+    engine: sa.Engine, sync_id: int | None, partition: Partition, events: list[Event], keys: KeyRange
+) -> Plan:
+    """Compare a range of keys with the ledger; `sync_id` is None for a sync that it does not know yet."""
+    if sync_id is None:
+        return plan_range(events, {}, {})
+    with reading(engine) as connection:
+        lines = read_lines(connection, sync_id, partition, keys)
+        elsewhere = read_elsewhere(connection, sync_id, partition, unseen_keys(events, lines))
+    return plan_range(events, lines, elsewhere)
 
 
 @dataclass(slots=True)
@@ -85,9 +112,12 @@ class PartitionRun:
     def _deliver_group(
         self, flight: Flight, events: list[Event], keys: KeyRange, marks: list[tuple[str, str]]
     ) -> str | None:
-        plan = self._plan(events, keys)
-        self._count_plan(plan, len(events))
-        self.settler.add(plan.refused)
+        settler = self.settler
+        plan = planned_range(settler.engine, settler.sync_id, settler.partition, events, keys)
+        self.tally.plan(plan, len(events))
+        self.progress.add(len(events) - len(plan.to_send))
+        self._forget(plan.vanished)
+        settler.add(plan.refused)
         to_send = plan.to_send
         if to_send and self.stop.is_set():
             self._take(BatchResult(pending=list(to_send)))
@@ -98,27 +128,10 @@ class PartitionRun:
             flight.run(batches(to_send, self.delivery.batch_size), self.sender.send, self._take)
         return keys.last
 
-    def _plan(self, events: list[Event], keys: KeyRange) -> Plan:
-        settler = self.settler
-        with reading(settler.engine) as connection:
-            lines = read_lines(connection, settler.sync_id, settler.partition, keys)
-            unseen = unseen_keys(events, lines)
-            elsewhere = read_elsewhere(connection, settler.sync_id, settler.partition, unseen)
-        return plan_range(events, lines, elsewhere)
-
-    def _count_plan(self, plan: Plan, extracted: int) -> None:
-        self.tally.counted.update(
-            extracted=extracted,
-            unchanged=plan.unchanged,
-            changed=plan.changed,
-            removed=plan.removed,
-            planned=plan.planned,
-        )
-        self.tally.counted.update(outcome.status.value for outcome in plan.refused)
-        self.progress.add(plan.unchanged + plan.changed + len(plan.refused))
-        if plan.vanished:
+    def _forget(self, vanished: Sequence[Line]) -> None:
+        if vanished:
             with writing(self.settler.engine) as connection:
-                forget(connection, self.settler.sync_id, self.settler.partition, plan.vanished)
+                forget(connection, self.settler.sync_id, self.settler.partition, vanished)
 
     def _read_back(
         self, flight: Flight, events: Sequence[Event], marks: list[tuple[str, str]]
@@ -174,8 +187,3 @@ class PartitionRun:
                 f"Lago gave no answer to {tally.exhausted} batches in a row: {result.pending_words}"
             )
             self.stop.set()
-
-
-def oldest_lag_seconds(tally: Tally, now_ms: Callable[[], int]) -> float:
-    """How old the oldest event is that was pending or newly accepted, in seconds."""
-    return (now_ms() - tally.oldest_ms) / 1000 if tally.oldest_ms is not None else 0.0

@@ -121,7 +121,7 @@ class BatchSender:
             retry=retry_if_result(lambda answer: answer.meaning in (Meaning.UNCERTAIN, Meaning.THROTTLED)),
             stop=_Tries(self._delivery.max_attempts, self._stop),
             wait=self._wait,
-            sleep=self._sleep,
+            sleep=self._nap,
             before_sleep=self._before_sleep,
             retry_error_callback=_answer,
         )
@@ -141,6 +141,9 @@ class BatchSender:
         if _answer(state).wait_seconds is None:
             return self._backoff(state)
         return random.uniform(0, 0.1)  # noqa: S311 - spreads the workers that were paused together
+
+    def _nap(self, seconds: float) -> None:
+        self._sleep(seconds)
 
     def _before_sleep(self, state: RetryCallState) -> None:
         answer = _answer(state)

@@ -1,4 +1,4 @@
-"""Is the event that Lago holds under an id the one that we mean?"""
+"""Whether the event that Lago holds under an id is the one that we mean."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -10,7 +10,26 @@ from lago_pipeline.event import Event
 from lago_pipeline.partition import Partition
 from lago_pipeline.report import UNBILLED, Status
 
-_COLUMNS = ["sync_id", "partition_start", "row_key", "event_index", "revision", "status", "fingerprint", "code", "external_subscription_id", "timestamp_ms", "properties", "transaction_id", "reason", "http_status", "attempts", "run", "first_seen_ms", "updated_ms"]
+_COLUMNS = [
+    "sync_id",
+    "partition_start",
+    "row_key",
+    "event_index",
+    "revision",
+    "status",
+    "fingerprint",
+    "code",
+    "external_subscription_id",
+    "timestamp_ms",
+    "properties",
+    "transaction_id",
+    "reason",
+    "http_status",
+    "attempts",
+    "run",
+    "first_seen_ms",
+    "updated_ms",
+]
 _KEY = ("sync_id", "partition_start", "row_key", "event_index", "revision")
 _KEPT = (*_KEY, "first_seen_ms", "attempts")
 _MARK = "insert into sending (sync_id, partition_start, run, first_key, last_key, started_ms)"
@@ -132,11 +151,12 @@ def count_by_status(connection: sa.Connection, sync_id: int, partition: Partitio
     """The ledger's own count of a partition's lines, by status."""
     found = connection.execute(
         sa.text(
-            "select status, count(*) from sent where sync_id = :sync and partition_start = :start group by status"
+            "select status, count(*) from sent "
+            "where sync_id = :sync and partition_start = :start group by status"
         ),
         _bound(sync_id, partition),
     )
-    return {status: count for status, count in found}
+    return {str(row[0]): int(row[1]) for row in found}
 
 
 def forget(connection: sa.Connection, sync_id: int, partition: Partition, lines: Sequence[Line]) -> None:

@@ -1,6 +1,5 @@
 """The ledger's partitions: which are open, closed or unsettled, and what their last run counted."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,7 +64,8 @@ def open_partition(connection: sa.Connection, sync_id: int, partition: Partition
     """Record a partition before its first event is settled."""
     connection.execute(
         sa.text(
-            "insert into partitions (sync_id, partition_start, partition_end, partition_key, state, updated_ms) "
+            "insert into partitions "
+            "(sync_id, partition_start, partition_end, partition_key, state, updated_ms) "
             "values (:sync, :start, :end, :key, :state, :now) "
             "on conflict (sync_id, partition_start) do update set partition_end = :end, partition_key = :key"
         ),
@@ -94,10 +94,8 @@ def settle_partition(
     A partition closes only when it is settled by an extraction that began `closing_delay_ms` after its end.
     """
     is_late_enough = settlement.snapshot_ms >= partition.end_ms + closing_delay_ms
-    if not settlement.is_settled:
-        state = State.UNSETTLED
-    else:
-        state = State.CLOSED if is_late_enough else State.OPEN
+    settled_state = State.CLOSED if is_late_enough else State.OPEN
+    state = settled_state if settlement.is_settled else State.UNSETTLED
     before = read_partition(connection, sync_id, partition)
     attempts = (before.attempts if before else 0) + 1 if state is State.UNSETTLED else 0
     values = {
@@ -136,7 +134,7 @@ def retry_after_ms(attempts: int) -> int:
 
 
 def _select(connection: sa.Connection, where: str, sync_id: int, start: int) -> list[PartitionRecord]:
-    rows: Sequence[Mapping[str, object]] = (
+    rows = (
         connection.execute(
             sa.text(f"select * from partitions where {where} order by partition_start"),
             {"sync": sync_id, "start": start},
@@ -147,11 +145,11 @@ def _select(connection: sa.Connection, where: str, sync_id: int, start: int) -> 
     return [_record(row) for row in rows]
 
 
-def _record(row: Mapping[str, object]) -> PartitionRecord:
+def _record(row: sa.RowMapping) -> PartitionRecord:
     names = [name for name in PartitionRecord.__slots__ if name not in {"counts", "state"}]
     counts = Counts(**{name: int(str(row[name])) for name in COUNT_NAMES})
     return PartitionRecord(
-        **{name: row[name] for name in names},  # type: ignore[arg-type]
+        **{name: row[name] for name in names},
         counts=counts,
         state=State(str(row["state"])),
     )

@@ -32,7 +32,25 @@ def end_run(connection: sa.Connection, run: int, counts: Counts, wire: Wire, now
     }
     connection.execute(
         sa.text(
-            f"update runs set ended_ms = :now, requests = :requests, retries = :retries, {counted} where run = :run"
+            "update runs set ended_ms = :now, requests = :requests, retries = :retries, "
+            f"{counted} where run = :run"
         ),
         values,
     )
+
+
+def read_run(connection: sa.Connection, run_id: str) -> list[tuple[str, Counts, str]]:
+    """The partitions that a run delivered, in order: key, counts, and the reasons why it is not settled."""
+    counted = ", ".join(f"r.{name}" for name in COUNT_NAMES)
+    found = connection.execute(
+        sa.text(
+            f"select p.partition_key, p.reasons, {counted} from runs r join partitions p "
+            "on p.sync_id = r.sync_id and p.partition_start = r.partition_start "
+            "where r.run_id = :run_id and r.ended_ms is not null order by r.run"
+        ),
+        {"run_id": run_id},
+    ).mappings()
+    return [
+        (row["partition_key"], Counts(**{name: row[name] for name in COUNT_NAMES}), row["reasons"])
+        for row in found
+    ]

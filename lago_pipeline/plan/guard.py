@@ -19,8 +19,8 @@ def check_snapshot(footer: EventsFooter, record: PartitionRecord | None, partiti
     """Raise FatalError when the file is older than what is settled: it would undo newer rows."""
     if record and record.snapshot_ms is not None and footer.snapshot_ms < record.snapshot_ms:
         raise FatalError(
-            f"partition {partition.key}: its spool file was extracted at {from_epoch_ms(footer.snapshot_ms)}, "
-            f"before the settled one of {from_epoch_ms(record.snapshot_ms)}: materialize usage_rows again"
+            f"partition {partition.key}: its spool file of {from_epoch_ms(footer.snapshot_ms)} is older than "
+            f"what was settled, {from_epoch_ms(record.snapshot_ms)}: materialize usage_rows again"
         )
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from datetime import datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, DecimalException
-from typing import Any, ClassVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from liquid import Environment, StrictUndefined
@@ -44,9 +44,9 @@ class LiquidEnvironment(Environment):
     `zone` is the source's time zone: `date` reads and writes timestamps without a zone in it.
     """
 
-    ternary_expressions: ClassVar[bool] = True  # type: ignore[misc]
-    logical_parentheses: ClassVar[bool] = True  # type: ignore[misc]
-    logical_not_operator: ClassVar[bool] = True
+    ternary_expressions = True
+    logical_parentheses = True
+    logical_not_operator = True
 
     def __init__(self, zone: ZoneInfo) -> None:
         super().__init__(undefined=StrictUndefined, strict_filters=True)
@@ -131,8 +131,8 @@ _MATH: dict[str, Callable[..., Number]] = {
     "modulo": _modulo,
     "round": _round,
     "abs": abs,
-    "ceil": lambda value: math.ceil(value),
-    "floor": lambda value: math.floor(value),
+    "ceil": math.ceil,
+    "floor": math.floor,
     "at_most": min,
     "at_least": max,
 }

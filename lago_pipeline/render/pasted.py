@@ -61,7 +61,7 @@ def _set_aside(piece: re.Match[str], leaves: list[QuotedText | BarePlaceholder],
     if piece["tag"]:
         line = text.count("\n", 0, piece.start()) + 1
         raise TemplateError(
-            f"event: line {line}: {piece['tag']} stands outside a quoted value: put it inside the quotes of one"
+            f"event: line {line}: {piece['tag']} stands outside quotes: put it inside a quoted value"
         )
     if piece["string"]:
         leaves.append(QuotedText(_unquoted(piece["string"])))

@@ -109,7 +109,7 @@ class EventRenderer:
         if value is None:
             return None
         amount = number(value)
-        if abs(amount) >= _MAX_AMOUNT:
+        if not -_MAX_AMOUNT < amount < _MAX_AMOUNT:
             raise ProblemError(
                 Reason.NOT_A_NUMBER, f"precise_total_amount_cents {shortened(amount)} is too big"
             )
@@ -134,7 +134,9 @@ def _identifier(slot: Slot, row: Row, missing: Reason) -> str:
 
 def _check_characters(text: str, field: str) -> None:
     """Lago: PostgreSQL's jsonb refuses NUL with a 500, for ever (LAGO.md 1.6); UTF-8 has no surrogates."""
-    if "\x00" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+    if "\x00" in text or (
+        not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+    ):
         raise ProblemError(Reason.INVALID_CHARACTER, f"a NUL or half character in {field}: {shortened(text)}")
 
 

@@ -1,7 +1,7 @@
 """The streamed query of one partition: wrapped in a window, probed for its columns, read in chunks."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,20 +54,19 @@ class SourceReader:
             empty = dict.fromkeys(("start", "end")) if query.has_own_window else {}
             result = connection.execute(sa.text(query.probe()), empty)
             columns = tuple(result.keys())
-            cursor = result.cursor
-            types = {column[0]: column[1] for column in (cursor.description if cursor else ())}
+            types = {column[0]: column[1] for column in result.cursor.description or ()}
         _check_columns(columns, source)
         kind = self._dialect.time_kind(types[source.time_column])
         if kind is None:
             raise ConfigError(
-                f"sync {self._sync.name}: time_column {source.time_column!r} is neither a timestamp nor a number: "
-                "cast it in source.query"
+                f"sync {self._sync.name}: time_column {source.time_column!r} is neither a timestamp nor a "
+                "number: cast it in source.query"
             )
         window = TimeWindow(partition, kind, source.timezone)
         bounds = window.own_bounds() if query.has_own_window else window.bounds()
         return SourceRows(columns, window, query.windowed(window), bounds, query.has_own_window)
 
-    def stream(self, rows: SourceRows) -> Iterator[list[tuple[Any, ...]]]:
+    def stream(self, rows: SourceRows) -> Generator[list[tuple[Any, ...]]]:
         """The partition's rows in chunks of up to 5,000; memory stays flat."""
         index = rows.columns.index(self._sync.source.time_column)
         exact = rows.window.is_exact or rows.has_own_window

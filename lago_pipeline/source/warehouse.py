@@ -42,10 +42,8 @@ def source_errors(what: str) -> Iterator[None]:
         words = (
             str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
         )
-        if (
-            error.connection_invalidated
-            or (isinstance(error, sa.exc.OperationalError)
-            and not _is_missing(words))
+        if error.connection_invalidated or (
+            isinstance(error, sa.exc.OperationalError) and not _is_missing(words)
         ):
             raise RetriableError(f"{what}: the source could not be read: {words}") from error
         raise ConfigError(f"{what}: the source refused the query: {words}") from error

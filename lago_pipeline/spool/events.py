@@ -24,7 +24,10 @@ _SCHEMA = pa.schema(
         ("problem", pa.string()),
     ]
 )
-_CHUNK = 10_000
+GROUP_EVENTS = 20_000
+"""A group is what a delivery plans, marks and holds in memory at once."""
+
+
 _NAMES = [field.name for field in fields(Event)]
 
 
@@ -55,7 +58,7 @@ class EventsWriter:
 
     def write(self, event: Event) -> None:
         """Add one event; events that share a key stay in one group, so that a group is a range of keys."""
-        if len(self._buffer) >= _CHUNK and self._buffer[-1].row_key != event.row_key:
+        if len(self._buffer) >= GROUP_EVENTS and self._buffer[-1].row_key != event.row_key:
             self.flush()
         self._buffer.append(event)
 
@@ -69,7 +72,7 @@ class EventsWriter:
 @contextmanager
 def events_written(path: Path, footer: Callable[[], EventsFooter]) -> Iterator[EventsWriter]:
     """Write a partition's events at `path`; the file appears whole or not at all."""
-    with file_written_in_order(path, _SCHEMA, lambda: asdict(footer())) as file:
+    with file_written_in_order(path, _SCHEMA, GROUP_EVENTS, lambda: asdict(footer())) as file:
         writer = EventsWriter(file, [])
         yield writer
         writer.flush()
@@ -77,14 +80,14 @@ def events_written(path: Path, footer: Callable[[], EventsFooter]) -> Iterator[E
 
 @dataclass(frozen=True, slots=True)
 class EventsFile:
-    """An open events file: its footer, and its events in groups of about 100,000 in key order."""
+    """An open events file: its footer, and its events in groups of about 20,000 in key order."""
 
     footer: EventsFooter
     _file: SpoolFile
 
     def groups(self) -> Iterator[list[Event]]:
         """The events, one list a row group; a file without rows has none."""
-        for table in self._file.tables():
+        for table in self._file.groups():
             columns = [table[name].to_pylist() for name in _NAMES]
             yield [Event(*values) for values in zip(*columns, strict=True)]
 

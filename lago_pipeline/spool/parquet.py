@@ -31,6 +31,7 @@ class SpoolWriter:
     schema: pa.Schema
     parquet: pq.ParquetWriter
     in_order: bool
+    group_rows: int = GROUP_ROWS
     rows: int = 0
     groups: int = 0
     _waiting: list[pa.Table] = field(default_factory=list)
@@ -39,7 +40,7 @@ class SpoolWriter:
         """Add rows, in any order unless the file is written `in_order`."""
         self.rows += table.num_rows
         self._waiting.append(table)
-        if sum(waiting.num_rows for waiting in self._waiting) >= GROUP_ROWS:
+        if sum(waiting.num_rows for waiting in self._waiting) >= self.group_rows:
             self.flush()
 
     def flush(self) -> None:
@@ -56,7 +57,7 @@ class SpoolWriter:
 def sorted_file(
     path: Path, schema: pa.Schema, footer: Callable[[], Mapping[str, Any]]
 ) -> Iterator[SpoolWriter]:
-    """Write a sorted file at `path`; `footer` is asked once the rows are known, and nothing stays on failure."""
+    """Write a sorted file at `path`; `footer` is asked once the rows are known; a failure leaves nothing."""
     with written_aside(path) as final, ExitStack() as stack:
         writer = _open(stack, final, schema, in_order=False)
         yield writer
@@ -76,11 +77,12 @@ def sorted_file(
 
 @contextmanager
 def file_written_in_order(
-    path: Path, schema: pa.Schema, footer: Callable[[], Mapping[str, Any]]
+    path: Path, schema: pa.Schema, group_rows: int, footer: Callable[[], Mapping[str, Any]]
 ) -> Iterator[SpoolWriter]:
-    """As `sorted_file`, for rows that arrive sorted already."""
+    """As `sorted_file`, for rows that arrive sorted already, in groups of at least `group_rows`."""
     with written_aside(path) as final, ExitStack() as stack:
         writer = _open(stack, final, schema, in_order=True)
+        writer.group_rows = group_rows
         yield writer
         writer.flush()
         _finish(writer, footer())
@@ -94,10 +96,14 @@ class SpoolFile:
     schema: pa.Schema
     _parquet: pq.ParquetFile
 
-    def tables(self) -> Iterator[pa.Table]:
+    def groups(self) -> Iterator[pa.Table]:
         """One table a row group."""
         for group in range(self._parquet.num_row_groups):
             yield self._parquet.read_row_group(group)
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """All rows in pieces of up to `rows`, regardless of row groups."""
+        return iter(self._parquet.iter_batches(batch_size=rows))
 
 
 @contextmanager
@@ -175,7 +181,7 @@ class _Cursor:
         if (self._table is None or not self._table.num_rows) and self._left:
             self._table = pa.Table.from_batches([next(self._batches)])
             self._left -= self._table.num_rows
-        return bool(self._table is not None and self._table.num_rows)
+        return self._table is not None and self._table.num_rows != 0
 
     def take(self, limit: str | None) -> pa.Table:
         """Give up the rows with keys up to `limit`, or all."""

@@ -12,6 +12,7 @@ from lago_pipeline.spool.columns import decode_row, encode_rows
 from lago_pipeline.spool.keys import row_keys
 from lago_pipeline.spool.parquet import SpoolFile, SpoolWriter, opened_spool, sorted_file
 
+_BATCH = 10_000
 _PREFIX = "row."
 """Before every column of the source, so that none can hide one of ours."""
 
@@ -50,10 +51,25 @@ class RowsWriter:
         """Add rows given as tuples in the order of `columns`."""
         if not rows:
             return
-        texts, types = encode_rows(rows, len(self.columns))
-        key_indexes = [self.columns.index(name) for name in self.primary_key]
-        keys = row_keys([[row[index] for row in rows] for index in key_indexes], texts, types)
+        keys, types, texts = _stored_columns(rows, self.columns, self.primary_key)
         self._writer.write(pa.table([keys, types, *texts], schema=self._writer.schema))
+
+
+def stored_rows(
+    rows: Sequence[Sequence[object]], columns: Sequence[str], primary_key: Sequence[str]
+) -> list[StoredRow]:
+    """Rows as they would be stored, without a file."""
+    keys, types, texts = _stored_columns(rows, columns, primary_key)
+    return [StoredRow(*row) for row in zip(keys, types, zip(*texts, strict=True), strict=True)]
+
+
+def _stored_columns(
+    rows: Sequence[Sequence[object]], columns: Sequence[str], primary_key: Sequence[str]
+) -> tuple[list[str], list[str], list[list[str | None]]]:
+    """The keys, the types and the text columns of rows."""
+    texts, types = encode_rows(rows, len(columns))
+    indexes = [columns.index(name) for name in primary_key]
+    return row_keys([[row[index] for row in rows] for index in indexes], texts, types), types, texts
 
 
 @contextmanager
@@ -77,8 +93,8 @@ class RowsFile:
 
     def rows(self) -> Iterator[StoredRow]:
         """Every row; equal keys are neighbours."""
-        for table in self._file.tables():
-            columns = [column.to_pylist() for column in table.columns]
+        for batch in self._file.batches(_BATCH):
+            columns = [column.to_pylist() for column in batch.columns]
             for row_key, types, *texts in zip(*columns, strict=True):
                 yield StoredRow(row_key, types, tuple(texts))
 

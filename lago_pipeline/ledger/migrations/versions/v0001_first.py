@@ -5,7 +5,21 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-_COUNTS = ["extracted", "unchanged", "accepted", "changed", "removed", "ignored", "held", "rejected", "quarantined", "conflict", "pending", "planned", "duplicates"]
+_COUNTS = [
+    "extracted",
+    "unchanged",
+    "accepted",
+    "changed",
+    "removed",
+    "ignored",
+    "held",
+    "rejected",
+    "quarantined",
+    "conflict",
+    "pending",
+    "planned",
+    "duplicates",
+]
 _COUNT_COLUMNS = ", ".join(f"{name} bigint not null default 0" for name in _COUNTS)
 
 
@@ -24,8 +38,8 @@ def _tables(*, is_postgres: bool) -> tuple[str, ...]:
     without_rowid = "" if is_postgres else " without rowid"
     return (
         f"""create table destinations (
-            id {identity}, name text not null unique, api_url text not null,
-            organization_id text not null, events_store text not null)""",
+            id {identity}, name text not null unique, api_url text,
+            organization_id text, events_store text)""",
         f"""create table syncs (
             id {identity}, destination_id bigint not null references destinations (id),
             name text not null, transaction_id_prefix text not null, activated_at_ms bigint,
@@ -45,15 +59,17 @@ def _tables(*, is_postgres: bool) -> tuple[str, ...]:
             attempts integer not null, run bigint not null, first_seen_ms bigint not null,
             updated_ms bigint not null,
             primary key (sync_id, partition_start, row_key, event_index, revision)){without_rowid}""",
-        "create index sent_not_accepted on sent (sync_id, partition_start, status) where status <> 'accepted'",
+        """create index sent_not_accepted on sent (sync_id, partition_start, status)
+            where status <> 'accepted'""",
         "create index sent_row_key on sent (row_key)",
         f"""create table sending (
             sync_id bigint not null, partition_start bigint not null, run bigint not null,
             first_key {key} not null, last_key {key} not null, started_ms bigint not null,
             primary key (sync_id, partition_start, run, first_key)){without_rowid}""",
         f"""create table runs (
-            run {identity}, run_id text not null, sync_id bigint not null, partition_start bigint not null,
-            started_ms bigint not null, ended_ms bigint, {_COUNT_COLUMNS}, requests bigint, retries bigint)""",
+            run {identity}, run_id text not null, sync_id bigint not null,
+            partition_start bigint not null, started_ms bigint not null, ended_ms bigint,
+            {_COUNT_COLUMNS}, requests bigint, retries bigint)""",
         "create index runs_partition on runs (sync_id, partition_start, run)",
     )
 
@@ -81,7 +97,8 @@ def _views(*, is_postgres: bool) -> tuple[str, ...]:
             left join runs r on r.run = e.run""",
         f"""create view lago_partitions as
             select d.name as destination, s.name as sync, p.partition_key as partition, p.state, {counts},
-                p.reasons, {instant("p.partition_start")} as starts_at, {instant("p.partition_end")} as ends_at,
+                p.reasons, {instant("p.partition_start")} as starts_at,
+                {instant("p.partition_end")} as ends_at,
                 {instant("p.snapshot_ms")} as snapshot_at, {instant("p.next_attempt_ms")} as next_attempt_at,
                 p.attempts, r.run_id, {instant("p.updated_ms")} as updated_at
             from partitions p

@@ -1,0 +1,56 @@
+# Two commands: `make run` does the main job on demo data, `make test` checks everything.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+export DAGSTER_HOME := $(CURDIR)/.dagster_home
+export LAGO_PIPELINE_STATE := $(DAGSTER_HOME)/lago_pipeline
+export WAREHOUSE_URL := sqlite:///$(LAGO_PIPELINE_STATE)/warehouse.db
+export LAGO_API_URL := http://127.0.0.1:3900/api/v1
+export LAGO_API_KEY := 5a6d0b0c-1a90-4e0f-9d6b-0c0ffee0da7a
+export LEDGER_URL :=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run test dev check clean
+
+help: ## Show what there is.
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.installed $(DAGSTER_HOME)/dagster.yaml ## Deliver the demo's usage to a Lago sandbox.
+	@$(BIN)/python -m lago_pipeline.demo run
+
+dev: $(VENV)/run.installed $(DAGSTER_HOME)/dagster.yaml ## Open the Dagster UI with the sandbox beside it.
+	@$(BIN)/python -m lago_pipeline.demo dev
+
+test: $(VENV)/test.installed check ## Lint, check types, and run the tests.
+	@$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/test.installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## Remove the virtual environment and the demo's state.
+	rm -rf $(VENV) $(DAGSTER_HOME)
+
+$(VENV)/run.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/test.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing with the test tools (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/run.installed
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Error: Python 3.11 or newer is needed: make PYTHON=python3.11 run"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Error: Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(DAGSTER_HOME)
+	@ln -sf ../dagster.yaml $@

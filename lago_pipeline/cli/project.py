@@ -1,0 +1,116 @@
+"""The Dagster project that a command is called in: its syncs, their definitions and resources."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from lago_pipeline.errors import ConfigError, LagoPipelineError
+from lago_pipeline.partition import Partition
+from lago_pipeline.sync import Sync
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from lago_pipeline.components.wiring import Wiring
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSync:
+    """One sync of the project, with what ties it into Dagster."""
+
+    sync: Sync
+    wiring: "Wiring"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The syncs of a project by name, and its definitions."""
+
+    syncs: dict[str, ProjectSync]
+    definitions: "dg.Definitions"
+
+    def chosen(self, name: str | None) -> list[ProjectSync]:
+        """One sync, or all of them; raises ConfigError for an unknown name."""
+        if name is None:
+            return list(self.syncs.values())
+        if name not in self.syncs:
+            raise ConfigError(
+                f"there is no sync {name!r} here: the project has {', '.join(sorted(self.syncs))}"
+            )
+        return [self.syncs[name]]
+
+    @contextmanager
+    def resources(self, *keys: str) -> Iterator[list[Any]]:
+        """Resources of the project by key, ready to use; raises ConfigError for one that is not declared."""
+        import dagster as dg
+
+        declared = self.definitions.resources or {}
+        for key in keys:
+            if key not in declared:
+                raise ConfigError(f"the project declares no resource {key!r}: add it to your definitions")
+        with dg.build_resources({key: declared[key] for key in keys}) as resources:
+            yield [getattr(resources, key) for key in keys]
+
+
+def load_project(folder: Path | None = None) -> Project:
+    """Find the project of a folder (by default the current one) and its syncs.
+
+    Raises ConfigError where there is no Dagster project, no sync, or a definition that cannot be loaded.
+    """
+    import dagster as dg
+
+    from lago_pipeline.components.usage_sync import UsageSync
+
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    try:
+        tree = dg.ComponentTree.for_project(folder or Path.cwd())
+        components = tree.get_all_components(of_type=UsageSync)
+        definitions = tree.build_defs()
+    except Exception as error:
+        raise _first_cause(error) from error
+    if not components:
+        raise ConfigError("this project has no sync: add a defs.yaml with type: lago_pipeline.UsageSync")
+    syncs = {item.name: ProjectSync(item.sync(), item.wiring()) for item in components}
+    return Project(syncs, definitions)
+
+
+def partitions_between(wiring: "Wiring", first: str | None, last: str | None) -> list[Partition]:
+    """The partitions from one key to another, both included; a day stands for all of its hours.
+
+    Raises ConfigError for a key that the sync does not have.
+    """
+    keys = wiring.partitions_def.get_partition_keys()
+    start = 0 if first is None else _matching(keys, first)[0]
+    end = len(keys) - 1 if last is None else _matching(keys, last)[-1]
+    if start > end:
+        raise ConfigError(f"--from {first} is after --to {last}")
+    return list(wiring.partitions(keys[start : end + 1]))
+
+
+def _matching(keys: Sequence[str], wanted: str) -> list[int]:
+    exact = [index for index, key in enumerate(keys) if key == wanted]
+    found = exact or [index for index, key in enumerate(keys) if key.startswith(f"{wanted}-")]
+    if not found:
+        span = f"{keys[0]} to {keys[-1]}" if keys else "none yet"
+        raise ConfigError(f"there is no partition {wanted!r}: this sync has {span}")
+    return found
+
+
+def _first_cause(error: BaseException) -> LagoPipelineError:
+    """What went wrong at the bottom of Dagster's chain of errors, in one line."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for link in reversed(chain):
+        if isinstance(link, LagoPipelineError):
+            return link
+        if isinstance(link, ValidationError):
+            first = link.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            return ConfigError(f"{link.title}: {where}: {first['msg']}")
+    return ConfigError(f"the project cannot be loaded: {str(chain[-1]).strip().splitlines()[0]}")

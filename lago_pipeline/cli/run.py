@@ -1,0 +1,172 @@
+"""`lago-pipeline run`: deliver partitions now, through Dagster, or only say what would be delivered."""
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lago_pipeline.cli.output import print_json, print_table
+from lago_pipeline.cli.project import Project, ProjectSync, load_project, partitions_between
+from lago_pipeline.ledger.database import reading
+from lago_pipeline.ledger.registry import find
+from lago_pipeline.ledger.runs import read_run
+from lago_pipeline.partition import Partition
+from lago_pipeline.pipeline import Pipeline
+from lago_pipeline.report import COUNT_NAMES
+from lago_pipeline.spool.folder import Spool
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+_SHOWN = ("extracted", "unchanged", "accepted", "changed", "removed", "held", "rejected", "quarantined",
+          "conflict", "pending")  # fmt: skip
+Line = dict[str, Any]
+
+
+@click.command()
+@click.argument("sync", required=False)
+@click.option("--from", "first", metavar="DAY", help="The first partition, such as 2026-01-01.")
+@click.option("--to", "last", metavar="DAY", help="The last partition, included.")
+@click.option("--dry-run", is_flag=True, help="Extract, render and plan; send nothing, record nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def run(sync: str | None, first: str | None, last: str | None, *, dry_run: bool, as_json: bool) -> None:
+    """Deliver the usage of SYNC, or of all syncs.
+
+    Without --from and --to: the open partition and those not closed since the sync was first started. The
+    exit code is 0 only when all usage of these partitions is billed.
+    """
+    project = load_project()
+    lines: list[Line] = []
+    errors: list[str] = []
+    for item in project.chosen(sync):
+        partitions = _partitions(project, item, first, last)
+        step = (
+            _planned(project, item, partitions) if dry_run else _delivered(project, item, partitions, errors)
+        )
+        for line in step:
+            lines.append(line)
+            if not as_json:
+                click.echo(_told(line), err=True)
+    _print(lines, errors, as_json=as_json)
+    if errors or any(line["unbilled"] for line in lines):
+        raise click.exceptions.Exit(1)
+
+
+def _partitions(project: Project, item: ProjectSync, first: str | None, last: str | None) -> list[Partition]:
+    if first is not None or last is not None:
+        return partitions_between(item.wiring, first, last)
+    from lago_pipeline.components.triggers import due_partitions
+
+    with project.resources(item.wiring.ledger) as (resource,), resource.opened() as ledger:
+        return due_partitions(ledger, item.sync, item.wiring)
+
+
+def _delivered(
+    project: Project, item: ProjectSync, partitions: list[Partition], errors: list[str]
+) -> Iterator[Line]:
+    """Materialize the partitions in runs of at most `per_run`, as a backfill does; stops at an error."""
+    import dagster as dg
+
+    from lago_pipeline.components.triggers import range_tags, ranges
+
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    job = project.definitions.resolve_job_def(f"{item.sync.name}_sync")
+    keys = [partition.key for partition in partitions]
+    with _instance() as instance:
+        for chunk in ranges(keys, keys, item.wiring.per_run):
+            result = job.execute_in_process(
+                instance=instance,
+                tags=range_tags(chunk),
+                raise_on_error=False,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+            yield from _lines(project, item, result.run_id)
+            if error := _error(result):
+                errors.append(f"{item.sync.name}: {error}")
+                return
+
+
+def _instance() -> Any:  # noqa: ANN401 - Dagster's own context manager
+    """The instance of $DAGSTER_HOME, so that the UI shows the runs; without one, a passing instance."""
+    import os
+
+    import dagster as dg
+
+    return dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
+
+
+def _lines(project: Project, item: ProjectSync, run_id: str) -> list[Line]:
+    with (
+        project.resources(item.wiring.ledger) as (resource,),
+        resource.opened() as ledger,
+        reading(ledger) as connection,
+    ):
+        return [
+                {"sync": item.sync.name, "partition": key, **counts.as_mapping(),
+                 "unbilled": counts.unbilled, "reasons": reasons}
+                for key, counts, reasons in read_run(connection, run_id)
+            ]  # fmt: skip
+
+
+def _error(result: "dg.ExecuteInProcessResult") -> str | None:
+    """Why a run failed, unless it only found unbilled usage, which its lines tell."""
+    for event in result.all_events:
+        failure = event.step_failure_data if event.is_step_failure else None
+        if failure is None:
+            continue
+        told = failure.user_failure_data
+        if told is not None and "lago/unsettled" in (told.metadata or {}):
+            return None
+        if told is not None and told.description:
+            return str(told.description)
+        return str(failure.error.message).strip().splitlines()[0] if failure.error else "the step failed"
+    return None if result.success else "the run failed"
+
+
+def _planned(project: Project, item: ProjectSync, partitions: list[Partition]) -> Iterator[Line]:
+    """Count what a delivery would do, in a spool of its own that is thrown away."""
+    wiring = item.wiring
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        project.resources(wiring.warehouse, wiring.ledger) as (warehouse, ledger_resource),
+        warehouse.connected() as engine,
+        ledger_resource.opened() as ledger,
+    ):
+        pipeline = Pipeline(item.sync, Spool(Path(folder)), "dry run", say=lambda _: None)
+        known = find(ledger, item.sync)
+        for partition in partitions:
+            pipeline.extract(partition, engine)
+            pipeline.render(partition)
+            counts, reasons = pipeline.plan(partition, ledger, known)
+            yield {"sync": item.sync.name, "partition": partition.key, **counts.as_mapping(),
+                   "unbilled": counts.unbilled - counts.pending, "reasons": reasons}  # fmt: skip
+
+
+def _told(line: Line) -> str:
+    numbers = ", ".join(f"{line[name]:,} {name}" for name in _SHOWN if line[name])
+    reasons = f" ({line['reasons']})" if line["reasons"] else ""
+    return f"{line['sync']} {line['partition']}: {numbers or 'no rows'}{reasons}"
+
+
+def _print(lines: list[Line], errors: list[str], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"partitions": lines, "errors": errors})
+        return
+    totals = [_total(name, [line for line in lines if line["sync"] == name]) for name in _names(lines)]
+    if totals:
+        shown = [name for name in _SHOWN if any(total[name] for total in totals)]
+        print_table(["sync", "partitions", *shown], totals)
+    for error in errors:
+        click.echo(f"Error: {error}", err=True)
+
+
+def _names(lines: list[Line]) -> list[str]:
+    return list(dict.fromkeys(line["sync"] for line in lines))
+
+
+def _total(name: str, lines: list[Line]) -> Line:
+    counts = {count: sum(line[count] for line in lines) for count in COUNT_NAMES}
+    return {"sync": name, "partitions": len(lines), **counts}

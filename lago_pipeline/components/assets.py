@@ -1,0 +1,193 @@
+"""The three assets of a sync. Each works on a range of partitions and reports each of them by itself."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from lago_pipeline.components.checks import CHECKS, check_specs, evaluations, summary
+from lago_pipeline.components.metadata import Metadata, delivery_metadata, events_metadata, rows_metadata
+from lago_pipeline.components.wiring import Wiring
+from lago_pipeline.errors import LagoPipelineError, RetriableError
+from lago_pipeline.partition import Partition
+from lago_pipeline.pipeline import Pipeline
+from lago_pipeline.render.template import EventTemplate
+from lago_pipeline.report import DeliveryReport
+from lago_pipeline.settings import Settings
+from lago_pipeline.spool.folder import Spool
+from lago_pipeline.sync import Sync
+
+POOL = "lago_pipeline_delivery"
+
+Step = Callable[[Partition], Metadata]
+
+
+def usage_assets(
+    sync: Sync, wiring: Wiring, template: EventTemplate
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """`usage_rows`, `events` and `deliveries`, and what Lago holds downstream as an external asset."""
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        _usage_rows(sync, wiring),
+        _events(sync, wiring),
+        _deliveries(sync, wiring),
+    ]
+    if template.literal_code is not None:
+        assets.append(
+            dg.AssetSpec(
+                [sync.name, "lago", template.literal_code],
+                deps=[asset_keys(sync)[2]],
+                group_name=sync.name,
+                kinds={"lago"},
+                description=f"The billable metric {template.literal_code} in Lago.",
+            )
+        )
+    return assets
+
+
+def asset_keys(sync: Sync) -> tuple[dg.AssetKey, dg.AssetKey, dg.AssetKey]:
+    """The keys of a sync's assets, from the source to Lago."""
+    rows, events, deliveries = (
+        dg.AssetKey([sync.name, name]) for name in ("usage_rows", "events", "deliveries")
+    )
+    return rows, events, deliveries
+
+
+def _usage_rows(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=asset_keys(sync)[0],
+        deps=wiring.upstream,
+        required_resource_keys={wiring.warehouse},
+        kinds={"sql"},
+        description=f"Usage rows of {sync.source.table or 'a query'}, as they were when they were read.",
+        group_name=sync.name,
+        partitions_def=wiring.partitions_def,
+        backfill_policy=dg.BackfillPolicy.multi_run(wiring.per_run),
+    )
+    def usage_rows(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        pipeline = _pipeline(context, sync)
+        with getattr(context.resources, wiring.warehouse).connected() as engine:
+            yield from _each(context, wiring, lambda day: rows_metadata(pipeline.extract(day, engine)))
+
+    return usage_rows
+
+
+def _events(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=asset_keys(sync)[1],
+        deps=[asset_keys(sync)[0]],
+        kinds={"liquid"},
+        description="Lago's events, rendered from the rows: each has a body, or the reason why not.",
+        group_name=sync.name,
+        partitions_def=wiring.partitions_def,
+        backfill_policy=dg.BackfillPolicy.multi_run(wiring.per_run),
+    )
+    def events(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        pipeline = _pipeline(context, sync)
+        yield from _each(context, wiring, lambda day: events_metadata(pipeline.render(day)))
+
+    return events
+
+
+def _deliveries(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
+    key = asset_keys(sync)[2]
+
+    @dg.asset(
+        key=key,
+        deps=[asset_keys(sync)[1]],
+        required_resource_keys={wiring.lago, wiring.ledger},
+        kinds={"lago"},
+        pool=POOL,
+        check_specs=check_specs(key, wiring.partitions_def),
+        description="What Lago accepted, and what is not billed and why.",
+        group_name=sync.name,
+        partitions_def=wiring.partitions_def,
+        backfill_policy=dg.BackfillPolicy.multi_run(wiring.per_run),
+    )
+    def deliveries(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        pipeline = _pipeline(context, sync)
+        lago_resource = getattr(context.resources, wiring.lago)
+        ledger_resource = getattr(context.resources, wiring.ledger)
+        with lago_resource.connected() as lago, ledger_resource.opened() as ledger:
+            yield from _delivered(context, wiring, lambda day: pipeline.deliver(day, ledger, lago))
+        _clean_spool(pipeline)
+
+    return deliveries
+
+
+def _pipeline(context: dg.AssetExecutionContext, sync: Sync) -> Pipeline:
+    return Pipeline(sync, Spool(Settings().state / "spool"), context.run.run_id, say=context.log.info)
+
+
+def _each(context: dg.AssetExecutionContext, wiring: Wiring, step: Step) -> Iterator[Any]:
+    """Take a step for each partition; those before a failure stay materialized."""
+    done: list[tuple[str, Metadata]] = []
+    for partition in wiring.partitions(context.partition_keys):
+        try:
+            done.append((partition.key, step(partition)))
+        except LagoPipelineError as error:
+            yield from (_materialization(context, key, metadata) for key, metadata in done)
+            raise failure(error) from error
+    yield from _all_good(context, done)
+
+
+def _delivered(
+    context: dg.AssetExecutionContext, wiring: Wiring, deliver: Callable[[Partition], DeliveryReport]
+) -> Iterator[Any]:
+    """Deliver each partition: settled ones are materialized, the others observed, and the run is red."""
+    reports: list[DeliveryReport] = []
+    for partition in wiring.partitions(context.partition_keys):
+        try:
+            report = deliver(partition)
+        except LagoPipelineError as error:
+            yield from _told_apart(context, reports)
+            raise failure(error) from error
+        reports.append(report)
+        yield from evaluations(context.asset_key, report)
+    unsettled = [report for report in reports if not report.is_settled]
+    if unsettled:
+        yield from _told_apart(context, reports)
+        lines = [f"{report.partition_key}: {summary(report)}" for report in unsettled]
+        raise dg.Failure(
+            description="\n".join(lines), metadata={"lago/unsettled": len(unsettled)}, allow_retries=False
+        )
+    for check in CHECKS:
+        yield dg.Output(None, output_name=_check_output(context.asset_key, check))
+    yield from _all_good(context, [(report.partition_key, delivery_metadata(report)) for report in reports])
+
+
+def _all_good(context: dg.AssetExecutionContext, done: list[tuple[str, Metadata]]) -> Iterator[Any]:
+    """Metadata by partition: that of a MaterializeResult would be copied to every partition of the run."""
+    for key, metadata in done:
+        context.add_asset_metadata(metadata, partition_key=key)
+    yield dg.MaterializeResult()
+
+
+def _told_apart(context: dg.AssetExecutionContext, reports: list[DeliveryReport]) -> Iterator[Any]:
+    for report in reports:
+        event = _materialization if report.is_settled else _observation
+        yield event(context, report.partition_key, delivery_metadata(report))
+
+
+def _materialization(
+    context: dg.AssetExecutionContext, key: str, metadata: Metadata
+) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata)
+
+
+def _observation(context: dg.AssetExecutionContext, key: str, metadata: Metadata) -> dg.AssetObservation:
+    return dg.AssetObservation(context.asset_key, partition=key, metadata=metadata)
+
+
+def _check_output(key: dg.AssetKey, check: str) -> str:
+    return "__".join([*key.path, check])
+
+
+def failure(error: LagoPipelineError) -> dg.Failure:
+    """An error of ours as Dagster shows it: one line, and whether trying again can help."""
+    return dg.Failure(description=str(error), allow_retries=isinstance(error, RetriableError))
+
+
+def _clean_spool(pipeline: Pipeline) -> None:
+    kept = timedelta(days=pipeline.sync.retention.spool_days)
+    pipeline.spool.remove_older_than(pipeline.sync.name, pipeline.now_ms() / 1000 - kept.total_seconds())

@@ -1,0 +1,13 @@
+"""The demo's resources."""
+
+import dagster as dg
+
+from lago_pipeline.resources import LoopbackLagoResource
+
+_DEMO_LAGO = LoopbackLagoResource()
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """A Lago that must be on this machine, under the key that the demo syncs name as their destination."""
+    return dg.Definitions(resources={"demo_lago": _DEMO_LAGO})

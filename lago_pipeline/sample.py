@@ -1,0 +1,87 @@
+"""A few rows of a partition, the events they become, and how Lago answers to them."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lago_pipeline.deliver.run import planned_range
+from lago_pipeline.deliver.send import BatchSender
+from lago_pipeline.event import Event
+from lago_pipeline.lago.client import LagoClient
+from lago_pipeline.ledger.database import writing
+from lago_pipeline.ledger.events import KeyRange, settle
+from lago_pipeline.ledger.lock import partition_lock
+from lago_pipeline.ledger.partitions import open_partition
+from lago_pipeline.ledger.registry import register
+from lago_pipeline.ledger.runs import start_run
+from lago_pipeline.partition import Partition
+from lago_pipeline.pipeline import Pipeline
+from lago_pipeline.render.partition_events import RenderCounts, partition_events
+from lago_pipeline.render.renderer import EventRenderer
+from lago_pipeline.source.query import SourceReader
+from lago_pipeline.spool.rows import stored_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A source row by column, and the event it becomes."""
+
+    row: Mapping[str, object]
+    event: Event
+
+
+def sample_rows(pipeline: Pipeline, partition: Partition, warehouse: sa.Engine, most: int) -> list[Sample]:
+    """The first rows of a partition as the source gives them, rendered; raises as `Pipeline.extract`."""
+    reader = SourceReader(warehouse, pipeline.sync)
+    rows = reader.probe(partition)
+    pipeline.template.check_columns(rows.columns)
+    stream = reader.stream(rows)
+    try:
+        taken = next((chunk for chunk in stream if chunk), [])[:most]
+    finally:
+        stream.close()
+    stored = sorted(
+        stored_rows(taken, rows.columns, pipeline.sync.source.primary_key), key=lambda row: row.row_key
+    )
+    renderer = EventRenderer(pipeline.sync, pipeline.template, partition)
+    events = partition_events(renderer, rows.columns, stored, RenderCounts())
+    by_key = {row.row_key: dict(zip(rows.columns, row.values(), strict=True)) for row in stored}
+    return [Sample(by_key[event.row_key], event) for event in events]
+
+
+def send_samples(
+    pipeline: Pipeline, partition: Partition, samples: Sequence[Sample], ledger: sa.Engine, lago: LagoClient
+) -> Iterator[str]:
+    """Deliver samples that are not accepted yet, one a request; yields what became of each.
+
+    A sample is real usage: it is billed, and a later run of its partition finds it unchanged.
+    """
+    sync = pipeline.sync
+    sync_id = register(ledger, sync, lago.api_url, lago.organization()).sync_id
+    sender = BatchSender(lago, sync.delivery, stop=threading.Event())
+    with partition_lock(ledger, sync_id, partition, pipeline.run_id):
+        with writing(ledger) as connection:
+            open_partition(connection, sync_id, partition, pipeline.now_ms())
+            run = start_run(connection, sync_id, partition, pipeline.run_id, pipeline.now_ms())
+        events = [sample.event for sample in samples]
+        plan = planned_range(ledger, sync_id, partition, events, KeyRange(None, None))
+        for event in events:
+            result = sender.send([event] if event in plan.to_send else [])
+            if result.error is not None:
+                raise result.error
+            refused = [outcome for outcome in plan.refused if outcome.event is event]
+            outcomes = [*refused, *result.outcomes]
+            with writing(ledger) as connection:
+                settle(
+                    connection,
+                    sync_id,
+                    partition,
+                    outcomes,
+                    prefix=sync.transaction_id_prefix,
+                    run=run,
+                    now_ms=pipeline.now_ms(),
+                )
+            words = [outcome.reason or outcome.status.value for outcome in outcomes]
+            yield (words or [result.pending_words or "accepted before"])[0]

@@ -1,0 +1,38 @@
+"""What a person decides about one sandbox, as frozen values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lago_pipeline.sandbox.faults import FaultRule
+
+DEMO_API_KEY = "5a6d0b0c-1a90-4e0f-9d6b-0c0ffee0da7a"
+"""The key of a sandbox that was given none. It opens nothing but local sandboxes."""
+
+StoreName = Literal["postgres", "clickhouse"]
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """So many API requests in every window of so many seconds, as Lago's cloud gateway counts them."""
+
+    requests: int
+    per_seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class SandboxConfig:
+    """One sandbox: which of Lago's event stores it imitates, where it keeps state, and how it misbehaves.
+
+    `state` is a file, or None for a state in memory that ends with the process. `dedup` counts only with
+    the ClickHouse store (Lago: `organization.clickhouse_deduplication_enabled`).
+    """
+
+    host: str = "127.0.0.1"
+    store: StoreName = "postgres"
+    dedup: bool = True
+    state: Path | None = None
+    api_key: str = DEMO_API_KEY
+    batch_max: int = 100
+    rate_limit: RateLimit | None = None
+    faults: tuple[FaultRule, ...] = ()
