@@ -1,12 +1,16 @@
 """How commands print: tables for people, JSON for programs."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+_FILE_WIDTH = 180
+"""Columns where output is no terminal, so that no line is folded."""
 
 
 def print_json(document: object) -> None:
@@ -24,7 +28,7 @@ def print_table(
         table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row[name])) for name in columns))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(table)
 
 
 def _cell(value: object) -> str:

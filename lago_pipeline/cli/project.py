@@ -1,6 +1,5 @@
 """The Dagster project that a command is called in: its syncs, their definitions and resources."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +65,6 @@ def load_project(folder: Path | None = None) -> Project:
 
     from lago_pipeline.components.usage_sync import UsageSync
 
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     try:
         tree = dg.ComponentTree.for_project(folder or Path.cwd())
         components = tree.get_all_components(of_type=UsageSync)

@@ -1,7 +1,6 @@
 """`lago-pipeline run`: deliver partitions now, through Dagster, or only say what would be delivered."""
 
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,11 +67,8 @@ def _delivered(
     project: Project, item: ProjectSync, partitions: list[Partition], errors: list[str]
 ) -> Iterator[Line]:
     """Materialize the partitions in runs of at most `per_run`, as a backfill does; stops at an error."""
-    import dagster as dg
-
     from lago_pipeline.components.triggers import range_tags, ranges
 
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     job = project.definitions.resolve_job_def(f"{item.sync.name}_sync")
     keys = [partition.key for partition in partitions]
     with _instance() as instance:

@@ -180,7 +180,7 @@ def _observation(context: dg.AssetExecutionContext, key: str, metadata: Metadata
 
 
 def _check_output(key: dg.AssetKey, check: str) -> str:
-    return "__".join([*key.path, check])
+    return f"{'__'.join(key.path)}_{check}"
 
 
 def failure(error: LagoPipelineError) -> dg.Failure:

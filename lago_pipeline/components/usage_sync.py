@@ -1,5 +1,6 @@
 """The component: a sync declared in YAML becomes assets, a job, a schedule and checks."""
 
+import warnings
 from pathlib import Path
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -104,11 +105,15 @@ class UsageSync(dg.Component, dg.Model, dg.Resolvable):
         del context
         sync, wiring = self.sync(), self.wiring()
         used = {wiring.warehouse, wiring.lago, wiring.ledger}
-        assets = dg.Definitions(
-            assets=usage_assets(sync, wiring, event_template(sync)),
-            resources={key: resource for key, resource in DEFAULT_RESOURCES.items() if key in used},
-        )
-        return dg.Definitions.merge(assets, sync_triggers(sync, wiring, self.schedule))
+        with warnings.catch_warnings():
+            # ranges need backfill policies (beta), a check result a day needs partitioned checks (preview)
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            warnings.simplefilter("ignore", dg.PreviewWarning)
+            assets = dg.Definitions(
+                assets=usage_assets(sync, wiring, event_template(sync)),
+                resources={key: resource for key, resource in DEFAULT_RESOURCES.items() if key in used},
+            )
+            return dg.Definitions.merge(assets, sync_triggers(sync, wiring, self.schedule))
 
     def _query_text(self) -> str | None:
         if self.source.query_file is None:

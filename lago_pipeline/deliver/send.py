@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 MAX_THROTTLES = 100
 """So many 429 answers to one batch end its tries."""
 
-_BACKOFF = wait_exponential_jitter(initial=0.5, max=30, jitter=1)
+_BACKOFF = wait_exponential_jitter(multiplier=0.5, max=30, jitter=1)
 
 
 @dataclass(slots=True)

@@ -76,7 +76,9 @@ def dev_command(context: click.Context) -> None:
     with _lago():
         context.invoke(catalog_command)
         page = Settings().required(LAGO_API_URL).replace("/api/v1", "")
-        click.echo(f"Open http://127.0.0.1:{UI_PORT} for Dagster, {page} for Lago's events. Ctrl-C ends both.")
+        click.echo(
+            f"Open http://127.0.0.1:{UI_PORT} for Dagster, {page} for Lago's events. Ctrl-C ends both."
+        )
         command = [str(Path(sys.executable).parent / "dagster"), "dev", "--port", str(UI_PORT)]
         ui = subprocess.Popen(command)  # noqa: S603
         try:

@@ -181,7 +181,7 @@ class _Cursor:
         if (self._table is None or not self._table.num_rows) and self._left:
             self._table = pa.Table.from_batches([next(self._batches)])
             self._left -= self._table.num_rows
-        return self._table is not None and self._table.num_rows != 0
+        return self._table is not None and bool(self._table.num_rows)
 
     def take(self, limit: str | None) -> pa.Table:
         """Give up the rows with keys up to `limit`, or all."""

@@ -1,5 +1,7 @@
 """The events page."""
 
+import base64
+import hashlib
 import re
 
 import pytest
@@ -53,6 +55,11 @@ def test_no_script_but_the_pages_own_may_run(lago: Client) -> None:
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        content = re.search(rf"<{tag}>(.*?)</{tag}>", answer.text, re.DOTALL)
+        assert content is not None
+        digest = base64.b64encode(hashlib.sha256(content[1].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", answer.text)
 
 

@@ -1,0 +1,1 @@
+"""Tests, in the order of the package: each states a promise in a sentence."""
