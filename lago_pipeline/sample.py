@@ -8,10 +8,11 @@ import sqlalchemy as sa
 
 from lago_pipeline.deliver.run import planned_range
 from lago_pipeline.deliver.send import BatchSender
+from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.event import Event
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import writing
-from lago_pipeline.ledger.events import KeyRange, settle
+from lago_pipeline.ledger.events import KeyRange
 from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.partitions import open_partition
 from lago_pipeline.ledger.registry import register
@@ -67,21 +68,17 @@ def send_samples(
             run = start_run(connection, sync_id, partition, pipeline.run_id, pipeline.now_ms())
         events = [sample.event for sample in samples]
         plan = planned_range(ledger, sync_id, partition, events, KeyRange(None, None))
+        settler = Settler(
+            ledger, sync_id, partition, sync.transaction_id_prefix, run, pipeline.clock, pipeline.now_ms
+        )
         for event in events:
-            result = sender.send([event] if event in plan.to_send else [])
-            if result.error is not None:
-                raise result.error
-            refused = [outcome for outcome in plan.refused if outcome.event is event]
-            outcomes = [*refused, *result.outcomes]
-            with writing(ledger) as connection:
-                settle(
-                    connection,
-                    sync_id,
-                    partition,
-                    outcomes,
-                    prefix=sync.transaction_id_prefix,
-                    run=run,
-                    now_ms=pipeline.now_ms(),
-                )
-            words = [outcome.reason or outcome.status.value for outcome in outcomes]
-            yield (words or [result.pending_words or "accepted before"])[0]
+            outcomes = [outcome for outcome in plan.refused if outcome.event is event]
+            words = "accepted before"
+            if event in plan.to_send:
+                result = sender.send([event])
+                if result.error is not None:
+                    raise result.error
+                outcomes, words = result.outcomes, result.pending_words
+            settler.add(outcomes)
+            settler.flush()
+            yield next((outcome.reason or outcome.status.value for outcome in outcomes), words)

@@ -1,6 +1,7 @@
 """The three assets of a sync. Each works on a range of partitions and reports each of them by itself."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -66,7 +67,7 @@ def _usage_rows(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
     )
     def usage_rows(context: dg.AssetExecutionContext) -> Iterator[Any]:
         pipeline = _pipeline(context, sync)
-        with getattr(context.resources, wiring.warehouse).connected() as engine:
+        with _one_line_errors(), getattr(context.resources, wiring.warehouse).connected() as engine:
             yield from _each(context, wiring, lambda day: rows_metadata(pipeline.extract(day, engine)))
 
     return usage_rows
@@ -84,7 +85,8 @@ def _events(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
     )
     def events(context: dg.AssetExecutionContext) -> Iterator[Any]:
         pipeline = _pipeline(context, sync)
-        yield from _each(context, wiring, lambda day: events_metadata(pipeline.render(day)))
+        with _one_line_errors():
+            yield from _each(context, wiring, lambda day: events_metadata(pipeline.render(day)))
 
     return events
 
@@ -108,7 +110,7 @@ def _deliveries(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
         pipeline = _pipeline(context, sync)
         lago_resource = getattr(context.resources, wiring.lago)
         ledger_resource = getattr(context.resources, wiring.ledger)
-        with lago_resource.connected() as lago, ledger_resource.opened() as ledger:
+        with _one_line_errors(), lago_resource.connected() as lago, ledger_resource.opened() as ledger:
             yield from _delivered(context, wiring, lambda day: pipeline.deliver(day, ledger, lago))
         _clean_spool(pipeline)
 
@@ -125,9 +127,9 @@ def _each(context: dg.AssetExecutionContext, wiring: Wiring, step: Step) -> Iter
     for partition in wiring.partitions(context.partition_keys):
         try:
             done.append((partition.key, step(partition)))
-        except LagoPipelineError as error:
+        except LagoPipelineError:
             yield from (_materialization(context, key, metadata) for key, metadata in done)
-            raise failure(error) from error
+            raise
     yield from _all_good(context, done)
 
 
@@ -139,9 +141,9 @@ def _delivered(
     for partition in wiring.partitions(context.partition_keys):
         try:
             report = deliver(partition)
-        except LagoPipelineError as error:
+        except LagoPipelineError:
             yield from _told_apart(context, reports)
-            raise failure(error) from error
+            raise
         reports.append(report)
         yield from evaluations(context.asset_key, report)
     unsettled = [report for report in reports if not report.is_settled]
@@ -183,9 +185,13 @@ def _check_output(key: dg.AssetKey, check: str) -> str:
     return f"{'__'.join(key.path)}_{check}"
 
 
-def failure(error: LagoPipelineError) -> dg.Failure:
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
     """An error of ours as Dagster shows it: one line, and whether trying again can help."""
-    return dg.Failure(description=str(error), allow_retries=isinstance(error, RetriableError))
+    try:
+        yield
+    except LagoPipelineError as error:
+        raise dg.Failure(description=str(error), allow_retries=isinstance(error, RetriableError)) from error
 
 
 def _clean_spool(pipeline: Pipeline) -> None:

@@ -38,7 +38,6 @@ def sync_triggers(sync: Sync, wiring: Wiring, cron: str | None) -> dg.Definition
     job = dg.define_asset_job(
         f"{sync.name}_sync",
         selection=dg.AssetSelection.assets(*asset_keys(sync)),
-        partitions_def=wiring.partitions_def,
         executor_def=dg.in_process_executor,
         tags={SYNC_TAG: sync.name},
         description=f"Extract, render and deliver the usage of {sync.name}.",

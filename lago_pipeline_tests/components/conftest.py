@@ -1,0 +1,78 @@
+"""A small warehouse, a Lago sandbox, and the definitions of one sync between them."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from lago_pipeline.components.usage_sync import UsageSync
+from lago_pipeline.sandbox.server import RunningSandbox, running
+
+ATTRIBUTES: Mapping[str, Any] = {
+    "name": "calls",
+    "source": {"table": "calls", "primary_key": "id", "time_column": "called_at"},
+    "event": {
+        "code": "calls",
+        "external_subscription_id": "{{ row.subscription }}",
+        "properties": {"units": "{{ row.units }}"},
+    },
+    "partitions": {"start": "2026-03-01"},
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[RunningSandbox]:
+    """A Lago for the tests of one module."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def lago(sandbox: RunningSandbox) -> RunningSandbox:
+    """The module's Lago, empty and without faults."""
+    sandbox.clear_faults()
+    sandbox.reset()
+    return sandbox
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Path:
+    """A SQLite warehouse with an empty table `calls`."""
+    path = tmp_path / "warehouse.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table calls (id text, called_at text, subscription text, units integer)")
+    connection.close()
+    return path
+
+
+@pytest.fixture
+def environment(
+    tmp_path: Path, warehouse: Path, lago: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The variables of DESIGN 2.2, as an operator would set them; returns the state folder."""
+    monkeypatch.setenv("WAREHOUSE_URL", f"sqlite:///{warehouse}")
+    monkeypatch.setenv("LAGO_API_URL", lago.api_url)
+    monkeypatch.setenv("LAGO_API_KEY", lago.api_key)
+    monkeypatch.setenv("LAGO_PIPELINE_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("LEDGER_URL", raising=False)
+    return tmp_path / "state"
+
+
+def add_calls(warehouse: Path, *rows: tuple[object, ...]) -> None:
+    """Insert rows of (id, called_at, subscription, units)."""
+    with sqlite3.connect(warehouse) as connection:
+        connection.executemany("insert into calls values (?, ?, ?, ?)", rows)
+    connection.close()
+
+
+def loaded(**changes: Any) -> UsageSync:
+    """The component with some attributes replaced."""
+    return UsageSync.from_attributes_dict(attributes={**ATTRIBUTES, **changes})
+
+
+def definitions(**changes: Any) -> dg.Definitions:
+    """The definitions of the component with some attributes replaced."""
+    return loaded(**changes).build_defs(dg.ComponentTree.for_test().load_context)
