@@ -20,6 +20,8 @@ from lago_pipeline.spool.folder import Spool
 from lago_pipeline.sync import Sync
 
 POOL = "lago_pipeline_delivery"
+LAGO_GROUP = "lago"
+OWN_NAMES = ("usage_rows", "events", "deliveries")
 
 Step = Callable[[Partition], Metadata]
 
@@ -38,7 +40,9 @@ def usage_assets(
             dg.AssetSpec(
                 [sync.name, "lago", template.literal_code],
                 deps=[asset_keys(sync)[2]],
-                group_name=sync.name,
+                # not the sync's group: within one group Dagster takes a table named like the code for this
+                # asset, and the graph runs in a circle
+                group_name=LAGO_GROUP,
                 kinds={"lago"},
                 description=f"The billable metric {template.literal_code} in Lago.",
             )
@@ -48,9 +52,7 @@ def usage_assets(
 
 def asset_keys(sync: Sync) -> tuple[dg.AssetKey, dg.AssetKey, dg.AssetKey]:
     """The keys of a sync's assets, from the source to Lago."""
-    rows, events, deliveries = (
-        dg.AssetKey([sync.name, name]) for name in ("usage_rows", "events", "deliveries")
-    )
+    rows, events, deliveries = (dg.AssetKey([sync.name, name]) for name in OWN_NAMES)
     return rows, events, deliveries
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from pydantic import BaseModel, Field, PrivateAttr
 
-from lago_pipeline.components.assets import usage_assets
+from lago_pipeline.components.assets import OWN_NAMES, usage_assets
 from lago_pipeline.components.attributes import (
     DeliveryAttributes,
     EventAttributes,
@@ -127,7 +127,9 @@ class UsageSync(dg.Component, dg.Model, dg.Resolvable):
     def _upstream(self) -> list[dg.AssetKey]:
         if self.source.asset:
             return [dg.AssetKey.from_user_string(name) for name in _listed(self.source.asset)]
-        return [dg.AssetKey(self.source.table.split("."))] if self.source.table else []
+        if self.source.table is None or self.source.table in OWN_NAMES:
+            return []  # Dagster would take a table `events` for our asset of that name, in a circle
+        return [dg.AssetKey(self.source.table.split("."))]
 
 
 def _listed(names: Names) -> list[str]:

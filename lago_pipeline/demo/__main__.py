@@ -1,5 +1,6 @@
 """`make run`: the main job on demo data, from an empty folder to events in a Lago on this machine."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -80,11 +81,12 @@ def dev_command(context: click.Context) -> None:
             f"Open http://127.0.0.1:{UI_PORT} for Dagster, {page} for Lago's events. Ctrl-C ends both."
         )
         command = [str(Path(sys.executable).parent / "dagster"), "dev", "--port", str(UI_PORT)]
-        ui = subprocess.Popen(command)  # noqa: S603
-        try:
-            ui.wait()
-        except KeyboardInterrupt:
-            ui.wait()  # Ctrl-C reached it too
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+        with subprocess.Popen(command) as ui:  # noqa: S603
+            try:
+                ui.wait()
+            except KeyboardInterrupt:
+                ui.terminate()
 
 
 def _is_taken(port: int) -> bool:

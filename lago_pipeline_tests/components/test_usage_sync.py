@@ -105,7 +105,15 @@ def test_the_graph_reaches_from_the_table_to_lago() -> None:
     assert graph.get(key(["calls", "events"])).parent_keys == {key(["calls", "usage_rows"])}
     assert graph.get(key(["calls", "deliveries"])).parent_keys == {key(["calls", "events"])}
     assert graph.get(key(["calls", "lago", "calls"])).parent_keys == {key(["calls", "deliveries"])}
-    assert {node.group_name for node in graph.asset_nodes if node.key.path[0] == "calls"} == {"calls"}
+    groups = {node.key.path[1]: node.group_name for node in graph.asset_nodes if node.key.path[0] == "calls"}
+    assert groups == {"usage_rows": "calls", "events": "calls", "deliveries": "calls", "lago": "lago"}
+
+
+@pytest.mark.parametrize("table", ["calls", "events", "deliveries", "usage_rows", "lago"])
+def test_no_table_name_closes_a_circle(table: str) -> None:
+    """A table named like the metric, or like an asset of ours, does not make the graph run in a circle."""
+    graph = definitions(source={**SOURCE, "table": table}).resolve_asset_graph()
+    assert len(graph.toposorted_asset_keys_by_level) >= 4
 
 
 def test_an_upstream_asset_can_be_named() -> None:
