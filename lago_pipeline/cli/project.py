@@ -1,5 +1,6 @@
 """The Dagster project that a command is called in: its syncs, their definitions and resources."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def load_project(folder: Path | None = None) -> Project:
 
     from lago_pipeline.components.usage_sync import UsageSync
 
+    for category in (dg.BetaWarning, dg.PreviewWarning):
+        warnings.simplefilter("ignore", category)  # Dagster's own, on how it loads a defs folder
     try:
         tree = dg.ComponentTree.for_project(folder or Path.cwd())
         components = tree.get_all_components(of_type=UsageSync)

@@ -126,10 +126,12 @@ def _due(
 
 
 def _under_way(instance: dg.DagsterInstance, sync: Sync, wiring: Wiring) -> set[str]:
-    """The keys of partitions that have a run queued or started."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags={SYNC_TAG: sync.name}))
+    """The keys of partitions that have a run queued or started, of the job or of a backfill."""
+    deliveries = asset_keys(sync)[2]
     keys: set[str] = set()
-    for run in runs:
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
+        if run.tags.get(SYNC_TAG) != sync.name and deliveries not in (run.asset_selection or ()):
+            continue
         if key := run.tags.get(_PARTITION):
             keys.add(key)
         if (start := run.tags.get(_RANGE_START)) and (end := run.tags.get(_RANGE_END)):

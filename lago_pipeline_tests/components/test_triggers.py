@@ -97,14 +97,16 @@ def test_an_unsettled_day_waits_for_its_next_attempt(
     assert asked(instance, now) == [("2026-03-05", "2026-03-07")]
 
 
-def test_a_partition_with_a_run_under_way_is_left_alone(instance: dg.DagsterInstance) -> None:
-    """No second run is asked for while one is queued or started."""
+@pytest.mark.parametrize("kind", ["job", "backfill"])
+def test_a_partition_with_a_run_under_way_is_left_alone(instance: dg.DagsterInstance, kind: str) -> None:
+    """No second run is asked for while one is queued or started, by the job or by a backfill."""
     job = definitions().resolve_job_def("calls_sync")
     asked(instance, datetime(2026, 3, 5, 12, tzinfo=UTC))
     instance.create_run_for_job(
         job,
         status=dg.DagsterRunStatus.STARTED,
-        tags={SYNC_TAG: "calls", **range_tags(["2026-03-05", "2026-03-06"])},
+        tags={"job": {SYNC_TAG: "calls"}, "backfill": {}}[kind] | range_tags(["2026-03-05", "2026-03-06"]),
+        asset_selection=frozenset({dg.AssetKey(["calls", "deliveries"])}) if kind == "backfill" else None,
     )
     assert asked(instance, datetime(2026, 3, 7, 1, tzinfo=UTC)) == [("2026-03-07", "2026-03-07")]
 
