@@ -28,7 +28,12 @@ def print_table(
         table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row[name])) for name in columns))
-    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(table)
+    console().print(table)
+
+
+def console() -> Console:
+    """Standard output, wide where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
 
 
 def _cell(value: object) -> str:

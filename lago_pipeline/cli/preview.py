@@ -5,10 +5,9 @@ from typing import Any
 
 import click
 import orjson
-from rich.console import Console
 from rich.json import JSON
 
-from lago_pipeline.cli.output import print_json
+from lago_pipeline.cli.output import console, print_json
 from lago_pipeline.cli.project import Project, ProjectSync, load_project, partitions_between
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.partition import Partition
@@ -75,13 +74,13 @@ def _print(documents: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(documents)
         return
-    console = Console()
+    out = console()
     for document in documents:
-        console.rule(f"row of {document['partition']}", align="left")
-        console.print(JSON.from_data(document["row"], default=str, ensure_ascii=False))
+        out.rule(f"row of {document['partition']}", align="left")
+        out.print(JSON.from_data(document["row"], default=str, ensure_ascii=False))
         if document["problem"]:
-            console.print(f"cannot be billed: {document['problem']}", style="red", markup=False)
+            out.print(f"cannot be billed: {document['problem']}", style="red", markup=False)
         else:
-            console.print("becomes", JSON.from_data({"event": document["event"]}, ensure_ascii=False))
+            out.print("becomes", JSON.from_data({"event": document["event"]}, ensure_ascii=False))
         if "lago" in document:
-            console.print(f"Lago: {document['lago']}", markup=False)
+            out.print(f"Lago: {document['lago']}", markup=False)
