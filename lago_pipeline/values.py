@@ -1,9 +1,12 @@
 """Typed values as Lago reads them: exact text for properties, milliseconds for timestamps."""
 
 import json
+import math
 import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -15,16 +18,18 @@ MILLISECONDS_FROM = 100_000_000_000
 """A number of this size is epoch milliseconds: as seconds it would be the year 5138 (LAGO.md 1.2)."""
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?\d+")
+_MOST_DIGITS = 1000
 _CALENDAR = re.compile(r"\d{8}")
 _EARLIEST_MS = 946_684_800_000  # 2000-01-01
 _LATEST_MS = 4_102_444_800_000  # 2100-01-01
 
 
+@dataclass(frozen=True, slots=True)
 class Unsupported:
     """A value of a type that has no place in an event; rendering it refuses the row."""
 
-    def __init__(self, type_name: str) -> None:
-        self.type_name = type_name
+    type_name: str
 
 
 def property_text(value: object) -> str | None:
@@ -56,33 +61,59 @@ def value_text(value: object) -> str:  # noqa: PLR0911 - one line a type
         case timedelta():
             return decimal_text(Decimal(value // timedelta(microseconds=1)) / 1_000_000)
         case dict() | list() | tuple():
-            return json.dumps(value, default=value_text, ensure_ascii=False, separators=(",", ":"))
+            return json_text(value)
         case UUID() | IPv4Address() | IPv6Address() | IPv4Network() | IPv6Network():
             return str(value)
         case _:
             raise ProblemError(Reason.UNSUPPORTED_VALUE, f"a value of type {_type_name(value)}")
 
 
+def json_text(value: object) -> str:
+    """Any value as compact JSON, with numbers as exact plain decimals."""
+    match value:
+        case dict():
+            members = (f"{_json_string(str(key))}:{json_text(member)}" for key, member in value.items())
+            return f"{{{','.join(members)}}}"
+        case list() | tuple():
+            return f"[{','.join(json_text(item) for item in value)}]"
+        case None:
+            return "null"
+        case bool() | int() | float() | Decimal():
+            return value_text(value)
+        case _:
+            return _json_string(value_text(value))
+
+
+def is_storable(text: str) -> bool:
+    """Whether Lago's database can store a text: jsonb knows no NUL, UTF-8 no half characters."""
+    return "\x00" not in text and (
+        text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+    )
+
+
 def decimal_text(value: float | Decimal) -> str:
-    """A number as an exact plain decimal, without exponent; raises ProblemError for NaN and infinity."""
-    number = value if isinstance(value, Decimal) else Decimal(repr(value))
-    if not number.is_finite():
-        raise ProblemError(Reason.NOT_A_NUMBER, shortened(str(value)))
-    return format(number, "f")
+    """A number as an exact plain decimal, without exponent.
+
+    Raises ProblemError for NaN, infinity and numbers of more than a thousand digits.
+    """
+    return format(_decimal(value), "f")
 
 
 def number(value: object) -> int | Decimal:
     """The exact number a value is or spells; raises ProblemError where it is none."""
-    if isinstance(value, bool):
-        raise ProblemError(Reason.NOT_A_NUMBER, str(value).lower())
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float | Decimal):
-        return Decimal(decimal_text(value))
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        parsed = Decimal(value.strip())
-        return int(value) if re.fullmatch(r"\s*[+-]?\d+\s*", value) else parsed
-    raise ProblemError(Reason.NOT_A_NUMBER, shortened(value))
+    match value:
+        case bool():
+            raise ProblemError(Reason.NOT_A_NUMBER, str(value).lower())
+        case int():
+            _decimal(value)
+            return value
+        case float() | Decimal():
+            return _decimal(value)
+        case str() if _NUMBER.fullmatch(text := value.strip()):
+            exact = _decimal(text)
+            return int(exact) if _WHOLE.fullmatch(text) else exact
+        case _:
+            raise ProblemError(Reason.NOT_A_NUMBER, shortened(value))
 
 
 def timestamp_ms(value: object, zone: ZoneInfo) -> int:
@@ -93,7 +124,7 @@ def timestamp_ms(value: object, zone: ZoneInfo) -> int:
     """
     match value:
         case datetime():
-            return epoch_ms(value if value.tzinfo else value.replace(tzinfo=zone))
+            return epoch_ms(value if value.tzinfo else value.replace(tzinfo=zone, fold=0))
         case date():
             return epoch_ms(datetime(value.year, value.month, value.day, tzinfo=zone))
         case bool() | None:
@@ -122,7 +153,7 @@ def seconds_text(instant_ms: int) -> str:
 
 def _text_ms(text: str, zone: ZoneInfo) -> int:
     if _NUMBER.fullmatch(text) and not _CALENDAR.fullmatch(text):
-        return _seconds_ms(Decimal(text))
+        return _seconds_ms(number(text))
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
@@ -132,17 +163,32 @@ def _text_ms(text: str, zone: ZoneInfo) -> int:
 
 def _seconds_ms(seconds: int | Decimal) -> int:
     if not -MILLISECONDS_FROM < seconds < MILLISECONDS_FROM:
-        raise ProblemError(Reason.TIMESTAMP_IN_MILLISECONDS, f"{seconds} is epoch milliseconds, not seconds")
+        detail = f"{str(seconds)[:40]} is epoch milliseconds, not seconds"
+        raise ProblemError(Reason.TIMESTAMP_IN_MILLISECONDS, detail)
+    return math.floor(Fraction(seconds) * 1000)
+
+
+def _decimal(value: float | Decimal | str) -> Decimal:
     try:
-        return int((Decimal(seconds) * 1000).to_integral_value(rounding="ROUND_FLOOR"))
+        exact = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:
-        raise ProblemError(Reason.INVALID_TIMESTAMP, shortened(str(seconds))) from None
+        raise ProblemError(Reason.NOT_A_NUMBER, shortened(value)) from None
+    if not exact.is_finite() or abs(exact.adjusted()) > _MOST_DIGITS:
+        raise ProblemError(Reason.NOT_A_NUMBER, shortened(str(exact)))
+    return exact
 
 
 def _iso(value: datetime) -> str:
     if value.tzinfo is None:
         return value.isoformat()
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    try:
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    except OverflowError:  # such as 9999-12-31 west of Greenwich
+        return value.isoformat()
+
+
+def _json_string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _type_name(value: object) -> str:

@@ -1,30 +1,36 @@
 """The Liquid dialect of event templates: python-liquid with exact numbers, fixed zones and no clock.
 
-python-liquid is the only parser. What is ours are the filters whose originals would bill wrongly: its
-arithmetic takes a `Decimal` for 0, and its `date` filter reads the machine's clock and time zone.
+python-liquid is the only parser. What is ours are the filters (`filters.py`), how numbers enter and leave
+an expression, and what is missing: no clock, no other templates.
 """
 
-import math
-from collections.abc import Callable
-from datetime import datetime
-from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, DecimalException
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from liquid import Environment, StrictUndefined
+from liquid import BoundTemplate, Environment, FalsyStrictUndefined
+from liquid.ast import Node
+from liquid.builtin.expressions import FilteredExpression, TernaryFilteredExpression
+from liquid.builtin.expressions.primitive import FloatLiteral
 from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
 from liquid.context import RenderContext
-from liquid.exceptions import FilterArgumentError
-from liquid.extra import JSON
-from liquid.filter import liquid_filter
+from liquid.expression import Expression
 from liquid.undefined import is_undefined
 
-from lago_pipeline.partition import from_epoch_ms
-from lago_pipeline.refusals import ProblemError
-from lago_pipeline.values import number, timestamp_ms, value_text
+from lago_pipeline.render.filters import exact_filters
+from lago_pipeline.values import value_text
 
-Number = int | Decimal
-_EXACT = Context(prec=60)
+
+class ExactContext(RenderContext):
+    """Looks values up in a row; a float becomes the decimal that it prints as."""
+
+    def get_item(self, obj: Any, key: Any) -> Any:  # noqa: ANN401 - python-liquid's
+        """One step of a path such as `row.meta.key`."""
+        value = super().get_item(obj, key)
+        return Decimal(repr(value)) if isinstance(value, float) and isfinite(value) else value
 
 
 class _ExactOutputNode(OutputNode):
@@ -38,10 +44,19 @@ class _ExactOutput(Output):
     node_class = _ExactOutputNode
 
 
+class _ExactEchoNode(_ExactOutputNode, EchoNode):
+    """`{% echo ... %}`, likewise."""
+
+
+class _ExactEcho(EchoTag):
+    node_class = _ExactEchoNode
+
+
 class LiquidEnvironment(Environment):
     """python-liquid with strict variables and filters, ternaries, `json`, and exact arithmetic.
 
-    `zone` is the source's time zone: `date` reads and writes timestamps without a zone in it.
+    A key that a JSON column lacks may be tested with `if` and replaced with `default`; any other use of it
+    is an error. `zone` is the source's time zone.
     """
 
     ternary_expressions = True
@@ -49,12 +64,48 @@ class LiquidEnvironment(Environment):
     logical_not_operator = True
 
     def __init__(self, zone: ZoneInfo) -> None:
-        super().__init__(undefined=StrictUndefined, strict_filters=True)
+        super().__init__(undefined=FalsyStrictUndefined, strict_filters=True)
         self.add_tag(_ExactOutput)
-        self.add_filter("json", JSON(default=value_text))
-        self.add_filter("date", _date_filter(zone))
-        for name, function in _MATH.items():
-            self.add_filter(name, _math_filter(name, function))
+        self.add_tag(_ExactEcho)
+        for other_templates in ("include", "render"):
+            del self.tags[other_templates]
+        self.filters.update(exact_filters(self.filters, zone))
+
+
+def make_literals_exact(template: BoundTemplate) -> None:
+    """Turn the fractions written in a template into the decimals that they spell."""
+    context = RenderContext(template)
+    for expression in _expressions(template.nodes, context):
+        if isinstance(expression, FloatLiteral):
+            expression.value = Decimal(expression.token.value)  # type: ignore[assignment]
+
+
+def without_json(expression: Expression) -> Expression:
+    """A lone placeholder without its trailing `json`: values are encoded later, once."""
+    if isinstance(expression, TernaryFilteredExpression):
+        without_json(expression.left)
+        expression.filters = _without_json(expression.filters)
+        expression.tail_filters = _without_json(expression.tail_filters)
+    elif isinstance(expression, FilteredExpression):
+        expression.filters = _without_json(expression.filters)
+    return expression
+
+
+def _without_json(filters: list[Any] | None) -> list[Any] | None:
+    return filters[:-1] if filters and filters[-1].name == "json" else filters
+
+
+def _expressions(nodes: Iterable[Node], context: RenderContext) -> Iterator[Expression]:
+    for node in nodes:
+        for expression in node.expressions():
+            yield from _with_parts(expression)
+        yield from _expressions(node.children(context), context)
+
+
+def _with_parts(expression: Expression) -> Iterator[Expression]:
+    yield expression
+    for part in expression.children():
+        yield from _with_parts(part)
 
 
 def _text(value: object) -> str:
@@ -63,97 +114,5 @@ def _text(value: object) -> str:
     if isinstance(value, range):
         return f"{value.start}..{value.stop - 1}"
     if is_undefined(value):
-        return str(value)  # StrictUndefined raises here, in its own words
+        return str(value)  # the strict undefined raises here, in its own words
     return value_text(value)
-
-
-def _math_filter(name: str, function: Callable[..., Number]) -> Callable[..., Number]:
-    @liquid_filter
-    def exact(value: object, *arguments: object) -> Number:
-        try:
-            return function(_operand(value), *(_operand(argument) for argument in arguments))
-        except ProblemError as problem:
-            raise FilterArgumentError(
-                f"{name}: {problem.problem.detail} is not a number", token=None
-            ) from None
-        except (DecimalException, ZeroDivisionError):
-            raise FilterArgumentError(f"{name}: no exact result", token=None) from None
-
-    return exact
-
-
-def _operand(value: object) -> Number:
-    if is_undefined(value):
-        str(value)  # StrictUndefined raises here, in its own words
-    return number(value)
-
-
-def _plus(left: Number, right: Number) -> Number:
-    return left + right if _whole(left, right) else _EXACT.add(Decimal(left), Decimal(right))
-
-
-def _minus(left: Number, right: Number) -> Number:
-    return left - right if _whole(left, right) else _EXACT.subtract(Decimal(left), Decimal(right))
-
-
-def _times(left: Number, right: Number) -> Number:
-    return left * right if _whole(left, right) else _EXACT.multiply(Decimal(left), Decimal(right))
-
-
-def _divided_by(left: Number, right: Number) -> Number:
-    if isinstance(left, int) and isinstance(right, int):
-        return left // right
-    return _EXACT.divide(Decimal(left), Decimal(right))
-
-
-def _modulo(left: Number, right: Number) -> Number:
-    if isinstance(left, int) and isinstance(right, int):
-        return left % right
-    quotient = _EXACT.divide(Decimal(left), Decimal(right)).to_integral_value(rounding=ROUND_FLOOR)
-    return _EXACT.subtract(Decimal(left), _EXACT.multiply(quotient, Decimal(right)))
-
-
-def _round(value: Number, digits: Number = 0) -> Number:
-    places = max(0, int(digits))
-    rounded = Decimal(value).quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP, context=_EXACT)
-    return rounded if places else int(rounded)
-
-
-def _whole(left: Number, right: Number) -> bool:
-    return isinstance(left, int) and isinstance(right, int)
-
-
-_MATH: dict[str, Callable[..., Number]] = {
-    "plus": _plus,
-    "minus": _minus,
-    "times": _times,
-    "divided_by": _divided_by,
-    "modulo": _modulo,
-    "round": _round,
-    "abs": abs,
-    "ceil": math.ceil,
-    "floor": math.floor,
-    "at_most": min,
-    "at_least": max,
-}
-
-
-def _date_filter(zone: ZoneInfo) -> Callable[..., str]:
-    @liquid_filter
-    def date(value: object, pattern: object) -> str:
-        if is_undefined(value) or is_undefined(pattern):
-            return str(value) + str(pattern)  # StrictUndefined raises here, in its own words
-        if value in ("now", "today"):
-            raise FilterArgumentError("date: the clock is not part of the row; use a column", token=None)
-        try:
-            instant = timestamp_ms(value, zone)
-        except ProblemError as problem:
-            raise FilterArgumentError(f"date: {problem.problem.detail} is not a time", token=None) from None
-        return _local(value, instant, zone).strftime(str(pattern).replace("%s", str(instant // 1000)))
-
-    return date
-
-
-def _local(value: object, instant_ms: int, zone: ZoneInfo) -> datetime:
-    own_zone = value.tzinfo if isinstance(value, datetime) and value.tzinfo else zone
-    return from_epoch_ms(instant_ms).astimezone(own_zone)

@@ -12,15 +12,17 @@ from decimal import Decimal
 
 from lago_pipeline.errors import TemplateError
 
+_OUTPUT = r"\{\{(?:(?!\{\{|\}\}).)*+\}\}"
+_TAG = r"\{%(?:(?!%\}).)*+%\}"
 _PIECE = re.compile(
     r"""
-      (?P<string> "(?: \{\{.*?\}\} | \{%.*?%\} | \\. | [^"\\] )*" )
-    | (?P<bare>   \{\{.*?\}\} )
-    | (?P<tag>    \{%.*?%\} )
-    """,
+      (?P<string> "(?: {output} | {tag} | \\. | [^"\\] )*+" )
+    | (?P<bare>   {output} )
+    | (?P<tag>    {tag} )
+    """.replace("{output}", _OUTPUT).replace("{tag}", _TAG),
     re.VERBOSE | re.DOTALL,
 )
-_LIQUID = re.compile(r"(\{\{.*?\}\}|\{%.*?%\})", re.DOTALL)
+_LIQUID = re.compile(f"({_OUTPUT}|{_TAG})", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,7 @@ def read_pasted(text: str) -> Mapping[str, object]:
     try:
         document = json.loads(masked, parse_float=Decimal, object_pairs_hook=lambda p: _members(p, leaves))
     except json.JSONDecodeError as error:
-        line = text.count("\n", 0, error.pos) + 1 if masked == text else error.lineno
-        raise TemplateError(f"event: not valid JSON near line {line}: {error.msg}") from None
+        raise TemplateError(f"event: not valid JSON near line {error.lineno}: {error.msg}") from None
     fields = _restored(document, leaves)
     if isinstance(fields, dict) and set(fields) == {"event"}:
         fields = fields["event"]
@@ -58,20 +59,20 @@ def read_pasted(text: str) -> Mapping[str, object]:
 
 
 def _set_aside(piece: re.Match[str], leaves: list[QuotedText | BarePlaceholder], text: str) -> str:
+    line = text.count("\n", 0, piece.start()) + 1
     if piece["tag"]:
-        line = text.count("\n", 0, piece.start()) + 1
         raise TemplateError(
             f"event: line {line}: {piece['tag']} stands outside quotes: put it inside a quoted value"
         )
     if piece["string"]:
-        leaves.append(QuotedText(_unquoted(piece["string"])))
+        leaves.append(QuotedText(_unquoted(piece["string"], line)))
     else:
         leaves.append(BarePlaceholder(piece["bare"]))
     newlines = "\n" * piece[0].count("\n")  # keep line numbers true in error messages
     return f'"{len(leaves) - 1}"{newlines}'
 
 
-def _unquoted(quoted: str) -> str:
+def _unquoted(quoted: str, line: int) -> str:
     """The text between the quotes: JSON escapes are undone, except inside Liquid, which has none."""
     parts = _LIQUID.split(quoted[1:-1])
     try:
@@ -80,7 +81,7 @@ def _unquoted(quoted: str) -> str:
             for index, part in enumerate(parts)
         )
     except json.JSONDecodeError as error:
-        raise TemplateError(f"event: not valid JSON in {quoted[:40]}: {error.msg}") from None
+        raise TemplateError(f"event: not valid JSON near line {line}: {error.msg} in {quoted[:40]}") from None
 
 
 def _liquid_part(part: str) -> str:

@@ -13,6 +13,7 @@ from lago_pipeline.render.template import EventTemplate
 from lago_pipeline.sync import Sync
 from lago_pipeline.values import (
     decimal_text,
+    is_storable,
     number,
     plausible_timestamp_ms,
     property_text,
@@ -134,9 +135,7 @@ def _identifier(slot: Slot, row: Row, missing: Reason) -> str:
 
 def _check_characters(text: str, field: str) -> None:
     """Lago: PostgreSQL's jsonb refuses NUL with a 500, for ever (LAGO.md 1.6); UTF-8 has no surrogates."""
-    if "\x00" in text or (
-        not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
-    ):
+    if not is_storable(text):
         raise ProblemError(Reason.INVALID_CHARACTER, f"a NUL or half character in {field}: {shortened(text)}")
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from difflib import get_close_matches
 from io import StringIO
-from json import JSONDecodeError, loads
 from typing import Protocol
 
 from liquid import BoundTemplate
@@ -12,15 +11,18 @@ from liquid.ast import Node
 from liquid.builtin.content import ContentNode
 from liquid.builtin.expressions import FilteredExpression, Path
 from liquid.builtin.output import OutputNode
-from liquid.context import RenderContext
 from liquid.exceptions import LiquidError
 from liquid.expression import Expression
+from liquid.undefined import is_undefined
 
 from lago_pipeline.errors import TemplateError
-from lago_pipeline.refusals import ProblemError, Reason
-from lago_pipeline.render.liquid import LiquidEnvironment
+from lago_pipeline.refusals import ProblemError, Reason, shortened
+from lago_pipeline.render.liquid import ExactContext, LiquidEnvironment, make_literals_exact, without_json
 
 Row = Mapping[str, object]
+
+_ROW_ERRORS = (LiquidError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What python-liquid's filters let through when a value is not what they expect."""
 
 
 class Slot(Protocol):
@@ -60,14 +62,13 @@ class Placeholder:
 
     template: BoundTemplate
     expression: Expression
-    is_json: bool
 
     def value(self, row: Row) -> object:
-        """The expression's value; a trailing `json` filter is undone, since values are encoded later."""
+        """The expression's value."""
         try:
-            result = self.expression.evaluate(RenderContext(self.template, globals={"row": row}))
-            return loads(str(result), parse_float=Decimal) if self.is_json else result
-        except (LiquidError, JSONDecodeError) as error:
+            result = self.expression.evaluate(ExactContext(self.template, globals={"row": row}))
+            return str(result) if is_undefined(result) else result  # which raises, in its own words
+        except _ROW_ERRORS as error:
             raise _refusal(self.template, error) from None
 
 
@@ -81,8 +82,8 @@ class Text:
         """The rendered text."""
         buffer = StringIO()
         try:
-            self.template.render_with_context(RenderContext(self.template, globals={"row": row}), buffer)
-        except LiquidError as error:
+            self.template.render_with_context(ExactContext(self.template, globals={"row": row}), buffer)
+        except _ROW_ERRORS as error:
             raise _refusal(self.template, error) from None
         return buffer.getvalue()
 
@@ -131,8 +132,14 @@ def _parsed(liquid: str, where: str, environment: LiquidEnvironment) -> BoundTem
     except LiquidError as error:
         raise TemplateError(f"{where}: {_words(error)} in {liquid!r}") from None
     if unknown:
+        known = sorted(environment.filters)
+        close = get_close_matches(min(unknown), known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
         names = ", ".join(sorted(unknown))
-        raise TemplateError(f"{where}: unknown filter {names} in {liquid!r}")
+        raise TemplateError(
+            f"{where}: unknown filter {names} in {liquid!r}: {hint}Allowed are {', '.join(known)}"
+        )
+    make_literals_exact(template)
     return template
 
 
@@ -141,7 +148,7 @@ def _typed(template: BoundTemplate, expression: Expression) -> Slot:
     left = expression.left if isinstance(expression, FilteredExpression) else expression
     if not filters and isinstance(left, Path) and len(left.path) == 2 and isinstance(left.path[1], str):
         return Column(left.path[1])
-    return Placeholder(template, expression, is_json=bool(filters) and filters[-1].name == "json")
+    return Placeholder(template, without_json(expression))
 
 
 def _is_blank(node: Node) -> bool:
@@ -149,9 +156,12 @@ def _is_blank(node: Node) -> bool:
 
 
 def _refusal(template: BoundTemplate, error: Exception) -> ProblemError:
-    words = _words(error) if isinstance(error, LiquidError) else "the json filter gave no JSON"
-    return ProblemError(Reason.TEMPLATE_ERROR, f"{words} in {template!s}")
+    if isinstance(error, ProblemError):
+        return error
+    return ProblemError(Reason.TEMPLATE_ERROR, f"{_words(error)} in {shortened(str(template))}")
 
 
-def _words(error: LiquidError) -> str:
-    return str(error.message or error).splitlines()[0]
+def _words(error: Exception) -> str:
+    """The first line of what went wrong; never a whole value of the row."""
+    words = str((error.message if isinstance(error, LiquidError) else "") or error).strip().splitlines()
+    return words[0].replace("\x00", "�")[:200] if words else type(error).__name__

@@ -1,17 +1,18 @@
 """An event template: Lago's fields, each with the slot that fills it."""
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-import orjson
-
 from lago_pipeline.errors import TemplateError
+from lago_pipeline.refusals import ProblemError
 from lago_pipeline.render.liquid import LiquidEnvironment
 from lago_pipeline.render.pasted import BarePlaceholder, QuotedText, read_pasted
 from lago_pipeline.render.slot import Literal, Slot, parse_slot, slot_columns
 from lago_pipeline.sync import Sync
+from lago_pipeline.values import is_storable, value_text
 
 _FIELDS = {
     "code",
@@ -50,13 +51,14 @@ class EventTemplate:
     @property
     def literal_code(self) -> str | None:
         """The billable metric's code where it is the same for every row."""
-        return str(self.code.constant) if isinstance(self.code, Literal) else None
+        return value_text(self.code.constant) if isinstance(self.code, Literal) else None
 
     def check_columns(self, columns: Sequence[str], needed: Sequence[str] = ()) -> None:
         """Raise TemplateError where the template, or the sync itself, names a column the source lacks."""
         for column in sorted({*self.columns, *needed} - set(columns)):
-            close = difflib.get_close_matches(column, columns, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            folded = {name.casefold(): name for name in columns}
+            close = difflib.get_close_matches(column.casefold(), folded, n=1)
+            hint = f"; did you mean {folded[close[0]]!r}?" if close else ""
             raise TemplateError(
                 f"the source has no column {column!r}{hint} (its columns: {', '.join(columns)})"
             )
@@ -96,7 +98,9 @@ def _check_fields(fields: Mapping[str, object]) -> None:
                 "anything else belongs under properties"
             )
     for name in _REQUIRED:
-        if fields.get(name) in (None, ""):
+        value = fields.get(name)
+        text = value.liquid if isinstance(value, QuotedText) else value
+        if text is None or (isinstance(text, str) and not text.strip()):
             raise TemplateError(f"event.{name} is missing: Lago takes the event and never bills it without")
 
 
@@ -110,7 +114,18 @@ def _properties(fields: Mapping[str, object]) -> Mapping[str, object]:
         return {}
     if not isinstance(properties, Mapping):
         raise TemplateError("event.properties must be a mapping of names to Liquid: Lago drops anything else")
+    for name in properties:
+        _check_name(name)
     return properties
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TemplateError(f"event.properties: the name {name!r} is no text: write it in quotes")
+    if "{{" in name or "{%" in name:
+        raise TemplateError(f"event.properties: the name {name!r} cannot hold Liquid: only values can")
+    if not is_storable(name):
+        raise TemplateError(f"event.properties: the name {name!r} holds a NUL or half character")
 
 
 def _slot(value: object, where: str, environment: LiquidEnvironment) -> Slot:
@@ -124,7 +139,15 @@ def _slot(value: object, where: str, environment: LiquidEnvironment) -> Slot:
         case Mapping() | list():
             raise TemplateError(f"{where} must be one value: Lago's properties are flat strings")
         case _:
-            return Literal(value)
+            return _literal(value, where)
+
+
+def _literal(value: object, where: str) -> Literal:
+    try:
+        value_text(value)
+    except ProblemError as error:
+        raise TemplateError(f"{where}: {error.problem}: write text, a number or a date") from None
+    return Literal(value)
 
 
 def _columns(slots: Mapping[str, Slot], properties: Mapping[str, Slot]) -> Iterator[str]:
@@ -141,4 +164,4 @@ def _hash(sync: Sync) -> str:
         sync.source.time_column,
         sync.source.timezone.key,
     ]
-    return blake2b(orjson.dumps(declared, default=str), digest_size=16).hexdigest()
+    return blake2b(json.dumps(declared, default=str).encode(), digest_size=16).hexdigest()

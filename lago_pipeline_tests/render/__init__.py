@@ -1,0 +1,1 @@
+"""Tests of the render room: from usage rows to Lago's events."""
