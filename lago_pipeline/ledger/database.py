@@ -1,7 +1,7 @@
 """Opening the ledger: its engine, its durability, and its schema brought up to date."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ def open_ledger(url: str) -> sa.Engine:
     package; RetriableError when it cannot be reached.
     """
     engine = _engine(url)
-    with ledger_errors():
+    with ExitStack() as stack, ledger_errors():
+        stack.callback(engine.dispose)
         if _version(engine) != SCHEMA_VERSION:
             _migrate(engine)
+        stack.pop_all()
     return engine
 
 
@@ -67,7 +69,7 @@ def _engine(url: str) -> sa.Engine:
             return _sqlite(parsed)
         if backend == "postgresql":
             return sa.create_engine(parsed, pool_pre_ping=True)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number is a ValueError
         raise ConfigError("LEDGER_URL is no SQLAlchemy URL: write sqlite:///file or postgresql://…") from None
     except ModuleNotFoundError as error:
         raise ConfigError(

@@ -94,6 +94,7 @@ def _holder(connection: sa.Connection, key: int) -> str:
         sa.text(
             "select a.application_name from pg_locks l join pg_stat_activity a on a.pid = l.pid "
             "where l.locktype = 'advisory' and l.granted "
+            "and l.database = (select oid from pg_database where datname = current_database()) "
             "and (l.classid::bigint << 32) + l.objid::bigint = :key"
         ),
         {"key": key},

@@ -8,7 +8,7 @@ import pytest
 
 from lago_pipeline.components.triggers import range_tags
 from lago_pipeline.sandbox.server import RunningSandbox
-from lago_pipeline_tests.components.conftest import add_calls, definitions
+from lago_pipeline_tests.components.conftest import add_calls, definitions, loaded
 
 DELIVERIES = dg.AssetKey(["calls", "deliveries"])
 DAYS = ["2026-03-01", "2026-03-02", "2026-03-03"]
@@ -86,7 +86,7 @@ def test_a_green_day_turns_red_when_a_bad_row_comes_late(warehouse: Path) -> Non
         assert materialize(instance, "2026-03-01").success
         add_calls(warehouse, ("b", "2026-03-01 11:00:00", "", 2))
         result = materialize(instance, "2026-03-01")
-        partitions = definitions().resolve_asset_graph().get(DELIVERIES).partitions_def
+        partitions = loaded().wiring().partitions_def
         status = instance.get_status_by_partition(DELIVERIES, ["2026-03-01"], partitions)
     assert not result.success
     assert status is not None

@@ -1,0 +1,48 @@
+"""What every folder of tests may use: databases of both kinds, fresh for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from lago_pipeline.ledger.database import open_ledger
+from lago_pipeline_tests.postgres import PostgresServer, running_postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL for the tests of this process, started when the first test asks for it."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty PostgreSQL database."""
+    with postgres_server.fresh_database() as name:
+        yield postgres_server.url(name)
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> str:
+    """The SQLAlchemy URL of an empty SQLite database."""
+    path = tmp_path / "database.db"
+    path.touch()
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database, once of each kind."""
+    name = "sqlite_database" if request.param == "sqlite" else "postgres_database"
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture
+def ledger_engine(database_url: str) -> Iterator[sa.Engine]:
+    """A new ledger, once of each kind."""
+    engine = open_ledger(database_url)
+    yield engine
+    engine.dispose()

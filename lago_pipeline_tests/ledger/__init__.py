@@ -1,0 +1,1 @@
+"""Promises of the ledger, on SQLite and PostgreSQL alike."""
