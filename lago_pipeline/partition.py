@@ -1,30 +1,31 @@
 """One partition of a sync: a half-open window of time with a key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The window [`start`, `end`), both aware; `key` is Dagster's partition key for it."""
+    """The window [`start`, `end`), both aware; `key` is Dagster's partition key for it.
+
+    `start_ms` is the first instant in epoch milliseconds, the ledger's name for the partition, and `end_ms`
+    the first instant after it.
+    """
 
     key: str
     start: datetime
     end: datetime
+    start_ms: int = field(init=False, repr=False, compare=False)
+    end_ms: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.start.tzinfo is None or self.end.tzinfo is None or self.end <= self.start:
-            raise ValueError(f"partition {self.key!r} needs aware bounds, start before end")
-
-    @property
-    def start_ms(self) -> int:
-        """The first instant, in epoch milliseconds: the ledger's name for this partition."""
-        return epoch_ms(self.start)
-
-    @property
-    def end_ms(self) -> int:
-        """The first instant after the partition, in epoch milliseconds."""
-        return epoch_ms(self.end)
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError(f"partition {self.key!r} needs aware bounds")
+        object.__setattr__(self, "start_ms", epoch_ms(self.start))
+        object.__setattr__(self, "end_ms", epoch_ms(self.end))
+        # compared as instants: two times of one zone compare by the clock, which may have gone back
+        if self.end_ms <= self.start_ms:
+            raise ValueError(f"partition {self.key!r} ends before it starts")
 
     def holds(self, instant_ms: int) -> bool:
         """Whether an instant, in epoch milliseconds, lies inside the window."""

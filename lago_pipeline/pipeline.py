@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 
 import sqlalchemy as sa
 
 from lago_pipeline.deliver.finish import finish
 from lago_pipeline.deliver.progress import Progress
-from lago_pipeline.deliver.run import PartitionRun, Tally, planned_range
+from lago_pipeline.deliver.run import PartitionRun, planned_range
 from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.settle import Settler
+from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.errors import FatalError
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import writing
@@ -124,7 +126,7 @@ class Pipeline:
         tally, after = Tally(), None
         reasons: set[str] = set()
         with events_opened(self.spool.events(self.sync.name, partition.key)) as file:
-            for events in [*file.groups(), []]:
+            for events in chain(file.groups(), [[]]):
                 keys = KeyRange(after, events[-1].row_key if events else None)
                 planned = planned_range(ledger, known.sync_id if known else None, partition, events, keys)
                 tally.plan(planned, len(events))

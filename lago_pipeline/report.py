@@ -98,8 +98,8 @@ class DeliveryReport:
 
     @property
     def is_settled(self) -> bool:
-        """Whether everything is billed and every count agrees."""
-        return self.counts.is_settled and not self.broken_laws
+        """Whether the run came to its end, everything is billed, and every count agrees."""
+        return self.counts.is_settled and not self.broken_laws and self.stopped is None
 
     @property
     def events_per_second(self) -> float:

@@ -12,7 +12,7 @@ from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.event import Event
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import writing
-from lago_pipeline.ledger.events import KeyRange
+from lago_pipeline.ledger.events import KeyRange, mark_sending
 from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.partitions import open_partition
 from lago_pipeline.ledger.registry import register
@@ -60,7 +60,8 @@ def send_samples(
     A sample is real usage: it is billed, and a later run of its partition finds it unchanged.
     """
     sync = pipeline.sync
-    sync_id = register(ledger, sync, lago.api_url, lago.organization()).sync_id
+    organization = lago.organization()
+    sync_id = register(ledger, sync, lago.api_url, organization).sync_id
     sender = BatchSender(lago, sync.delivery, stop=threading.Event())
     with partition_lock(ledger, sync_id, partition, pipeline.run_id):
         with writing(ledger) as connection:
@@ -68,6 +69,9 @@ def send_samples(
             run = start_run(connection, sync_id, partition, pipeline.run_id, pipeline.now_ms())
         events = [sample.event for sample in samples]
         plan = planned_range(ledger, sync_id, partition, events, KeyRange(None, None))
+        with writing(ledger) as connection:
+            keys = [event.row_key for event in plan.to_send] or [""]
+            mark_sending(connection, sync_id, partition, run, min(keys), max(keys), pipeline.now_ms())
         settler = Settler(
             ledger, sync_id, partition, sync.transaction_id_prefix, run, pipeline.clock, pipeline.now_ms
         )
@@ -75,7 +79,7 @@ def send_samples(
             outcomes = [outcome for outcome in plan.refused if outcome.event is event]
             words = "accepted before"
             if event in plan.to_send:
-                result = sender.send([event])
+                result = sender.send([event], reads_back=organization.events_store == "clickhouse")
                 if result.error is not None:
                     raise result.error
                 outcomes, words = result.outcomes, result.pending_words

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +14,9 @@ LAGO_API_URL = "LAGO_API_URL"
 LAGO_API_KEY = "LAGO_API_KEY"
 LEDGER_URL = "LEDGER_URL"
 STATE = "LAGO_PIPELINE_STATE"
+
+_PASSING_HOME = ".tmp_dagster_home_"
+"""What `dagster dev` calls the home that it makes and removes itself: no place for a ledger."""
 
 _EXAMPLES = {
     WAREHOUSE_URL: "a SQLAlchemy URL such as postgresql://reader@db/warehouse",
@@ -42,8 +46,9 @@ class Settings:
         """The local folder for spool files and embedded databases."""
         if configured := self.environment.get(STATE):
             return Path(configured)
-        if home := self.environment.get("DAGSTER_HOME"):
-            return Path(home) / "lago_pipeline"
+        home = Path(self.environment.get("DAGSTER_HOME", ""))
+        if home.name and not home.name.startswith(_PASSING_HOME):
+            return home / "lago_pipeline"
         return Path(".lago_pipeline")
 
     @property
@@ -65,4 +70,7 @@ def checked_api_url(url: str) -> str:
 def is_loopback(url: str) -> bool:
     """Whether a URL names this machine."""
     host = urlsplit(url).hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name that only looks like an address
+        return False

@@ -51,6 +51,6 @@ def summary(report: DeliveryReport) -> str:
     if report.is_settled:
         return "everything is billed"
     reasons = [f"{refusal.count} {refusal.status}: {refusal.reason}" for refusal in report.refusals]
-    if report.counts.pending:
+    if report.counts.pending or report.stopped:
         reasons.append(f"{report.counts.pending} pending: {report.stopped or 'the run stopped'}")
     return "; ".join([*reasons, *report.broken_laws])

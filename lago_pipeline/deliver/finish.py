@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 
-from lago_pipeline.deliver.run import PartitionRun, Tally
+from lago_pipeline.deliver.run import PartitionRun
 from lago_pipeline.deliver.send import BatchSender
+from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.ledger.database import writing
 from lago_pipeline.ledger.events import count_by_status, read_refusals
 from lago_pipeline.ledger.partitions import Settlement, settle_partition
@@ -17,7 +18,10 @@ from lago_pipeline.spool.events import EventsFooter
 def finish(
     partition_run: PartitionRun, footer: EventsFooter, closing_delay: timedelta, seconds: float
 ) -> DeliveryReport:
-    """Record a run's end, also of one that was interrupted, and report it; `seconds` is how long it took."""
+    """Record a run's end and report it; `seconds` is how long it took.
+
+    An interrupted run did not count everything: it is unsettled, and the laws are not asked of it.
+    """
     tally, settler = partition_run.tally, partition_run.settler
     counts, now_ms = tally.counts(footer.duplicates), settler.now_ms()
     with writing(settler.engine) as connection:
@@ -26,13 +30,15 @@ def finish(
             counts=counts,
             wire=_wire(partition_run.sender, seconds),
             refusals=_refusals(read_refusals(connection, settler.sync_id, settler.partition)),
-            broken_laws=broken_laws(
+            broken_laws=()
+            if tally.is_interrupted
+            else broken_laws(
                 counts,
                 source_rows=footer.rows,
-                ledger=count_by_status(connection, settler.sync_id, settler.partition),
+                ledger=tally.current(count_by_status(connection, settler.sync_id, settler.partition)),
             ),
             lag_seconds=_lag_seconds(tally, now_ms),
-            stopped=tally.stopped,
+            stopped=tally.why_pending(),
         )
         settle_partition(
             connection,
@@ -65,14 +71,14 @@ def _lag_seconds(tally: Tally, now_ms: int) -> float:
 
 def _wire(sender: BatchSender, seconds: float) -> Wire:
     """Percentiles are of real requests."""
-    latencies = sorted(sender.measured.latencies)
+    latencies = sorted(sender.latencies)
 
     def percentile(share: float) -> float:
         return 1000 * latencies[int(share * (len(latencies) - 1))] if latencies else 0.0
 
     return Wire(
         requests=len(latencies),
-        retries=len(sender.measured.retries),
+        retries=len(sender.patience.retries),
         seconds=seconds,
         latency_p50_ms=percentile(0.5),
         latency_p99_ms=percentile(0.99),
@@ -104,7 +110,7 @@ def _remedy(reason: str) -> str:
 def _reasons(report: DeliveryReport) -> str:
     """The set of reasons why a partition is not settled, in a stable order."""
     reasons = {refusal.reason for refusal in report.refusals}
-    if report.counts.pending:
+    if report.counts.pending or report.stopped:
         reasons.add("pending")
     if report.broken_laws:
         reasons.add("law_broken")

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from lago_pipeline.deliver.send import BatchResult
+from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.event import Event
 
 Send = Callable[[list[Event]], BatchResult]
@@ -22,7 +22,8 @@ class Flight:
     def run(self, batches: Iterable[list[Event]], send: Send, taken: Callable[[BatchResult], None]) -> None:
         """Send every batch and hand each result to `taken`; batches after a stop come back as pending.
 
-        When the caller's thread is interrupted, what is in flight still lands and is handed over.
+        When the caller's thread is interrupted, what is in flight still lands and is handed over; batches
+        that had not left are neither sent nor handed over.
         """
         try:
             for batch in batches:

@@ -1,7 +1,6 @@
 """One run of one partition: plan a range of keys, send it, settle it, and go on to the next."""
 
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,9 +9,10 @@ import sqlalchemy as sa
 from lago_pipeline.deliver.batches import batches
 from lago_pipeline.deliver.flight import Flight
 from lago_pipeline.deliver.progress import Progress
-from lago_pipeline.deliver.send import BatchResult, BatchSender
+from lago_pipeline.deliver.result import BatchResult
+from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.settle import Settler
-from lago_pipeline.errors import ConfigError, RetriableError
+from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.event import Event
 from lago_pipeline.ledger.database import reading, writing
 from lago_pipeline.ledger.events import (
@@ -26,47 +26,9 @@ from lago_pipeline.ledger.events import (
     read_marks,
 )
 from lago_pipeline.partition import Partition
-from lago_pipeline.plan.diff import Plan, plan_range, unseen_keys
-from lago_pipeline.report import Counts
+from lago_pipeline.plan.diff import Plan, plan_range, unbilled_keys
 from lago_pipeline.spool.events import EventsFile
 from lago_pipeline.sync import Delivery
-
-_MOST_EXHAUSTED = 3
-"""So many batches in a row without any answer end the run: the others would only burn their tries."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counted while the run goes on: by the plan, by Lago's answers, and what was left."""
-
-    counted: Counter[str] = field(default_factory=Counter)
-    oldest_ms: int | None = None
-    stopped: str | None = None
-    error: ConfigError | RetriableError | None = None
-    exhausted: int = 0
-
-    def saw(self, events: Sequence[Event]) -> None:
-        """Remember the oldest event that was pending or newly accepted."""
-        for event in events:
-            if event.timestamp_ms is not None and (
-                self.oldest_ms is None or event.timestamp_ms < self.oldest_ms
-            ):
-                self.oldest_ms = event.timestamp_ms
-
-    def plan(self, plan: Plan, extracted: int) -> None:
-        """Count one range of keys."""
-        self.counted.update(
-            extracted=extracted,
-            unchanged=plan.unchanged,
-            changed=plan.changed,
-            removed=plan.removed,
-            planned=plan.planned,
-        )
-        self.counted.update(outcome.status.value for outcome in plan.refused)
-
-    def counts(self, duplicates: int) -> Counts:
-        """The run's counts."""
-        return Counts(**self.counted, duplicates=duplicates)
 
 
 def planned_range(
@@ -77,7 +39,7 @@ def planned_range(
         return plan_range(events, {}, {})
     with reading(engine) as connection:
         lines = read_lines(connection, sync_id, partition, keys)
-        elsewhere = read_elsewhere(connection, sync_id, partition, unseen_keys(events, lines))
+        elsewhere = read_elsewhere(connection, sync_id, partition, unbilled_keys(events, lines))
     return plan_range(events, lines, elsewhere)
 
 
@@ -95,6 +57,16 @@ class PartitionRun:
 
     def deliver(self, file: EventsFile) -> None:
         """Bring every event of the file to its final state, or count it as pending."""
+        try:
+            self._deliver_groups(file)
+            if not self.tally.counted["pending"]:
+                with writing(self.settler.engine) as connection:
+                    clear_marks(connection, self.settler.sync_id, self.settler.partition)
+        except BaseException as error:
+            self.tally.interrupt(file.footer.events, error)
+            raise
+
+    def _deliver_groups(self, file: EventsFile) -> None:
         flight = Flight(self.delivery.concurrency, self.stop)
         marks = self._marks()
         after: str | None = None
@@ -105,9 +77,6 @@ class PartitionRun:
         finally:
             flight.close()
             self.settler.flush()
-        if not self.tally.counted["pending"]:
-            with writing(self.settler.engine) as connection:
-                clear_marks(connection, self.settler.sync_id, self.settler.partition)
 
     def _deliver_group(
         self, flight: Flight, events: list[Event], keys: KeyRange, marks: list[tuple[str, str]]
@@ -119,14 +88,17 @@ class PartitionRun:
         self._forget(plan.vanished)
         settler.add(plan.refused)
         to_send = plan.to_send
+        if self.reads_back_unknown and marks:
+            to_send = self._read_back(flight, to_send, marks)
         if to_send and self.stop.is_set():
             self._take(BatchResult(pending=list(to_send)))
         elif to_send:
-            if self.reads_back_unknown and marks:
-                to_send = self._read_back(flight, to_send, marks)
             self._mark(to_send)
-            flight.run(batches(to_send, self.delivery.batch_size), self.sender.send, self._take)
+            flight.run(batches(to_send, self.delivery.batch_size), self._send, self._take)
         return keys.last
+
+    def _send(self, batch: list[Event]) -> BatchResult:
+        return self.sender.send(batch, reads_back=self.reads_back_unknown)
 
     def _forget(self, vanished: Sequence[Line]) -> None:
         if vanished:
@@ -138,24 +110,22 @@ class PartitionRun:
     ) -> list[Event]:
         """Settle what an interrupted run may have sent; returns the events that Lago does not hold."""
         unknown = [event for event in events if any(first <= event.row_key <= last for first, last in marks)]
-        missing: list[Event] = []
+        known = {event.identity for event in unknown}
 
         def taken(result: BatchResult) -> None:
-            missing.extend(result.pending)
-            self._take(BatchResult(outcomes=result.outcomes))
+            known.difference_update(event.identity for event in result.missing)
+            self._take(result)
 
-        flight.run(batches(unknown, self.delivery.batch_size), self.sender.verify, taken)
-        settled = {event.identity for event in unknown} - {event.identity for event in missing}
-        return [event for event in events if event.identity not in settled]
+        flight.run(batches(unknown, self.delivery.batch_size), self.sender.reader.verify, taken)
+        return [event for event in events if event.identity not in known]
 
     def _mark(self, events: Sequence[Event]) -> None:
         settler = self.settler
-        if events:
-            with writing(settler.engine) as connection:
-                first, last = events[0].row_key, events[-1].row_key
-                mark_sending(
-                    connection, settler.sync_id, settler.partition, settler.run, first, last, settler.now_ms()
-                )
+        with writing(settler.engine) as connection:
+            first, last = events[0].row_key, events[-1].row_key
+            mark_sending(
+                connection, settler.sync_id, settler.partition, settler.run, first, last, settler.now_ms()
+            )
 
     def _marks(self) -> list[tuple[str, str]]:
         with reading(self.settler.engine) as connection:
@@ -163,27 +133,8 @@ class PartitionRun:
 
     def _take(self, result: BatchResult) -> None:
         """One batch's result, in the run's own thread: counted, settled, and a reason to stop noticed."""
-        tally = self.tally
-        tally.counted.update(outcome.status.value for outcome in result.outcomes)
-        tally.counted["pending"] += len(result.pending)
-        tally.saw([outcome.event for outcome in result.outcomes])
-        tally.saw(result.pending)
-        self.settler.add(result.outcomes)
+        self.tally.take(result)
+        if self.tally.stopped is not None:
+            self.stop.set()
         self.progress.add(len(result.outcomes))
-        self._notice(result)
-
-    def _notice(self, result: BatchResult) -> None:
-        tally = self.tally
-        if result.outcomes:
-            tally.exhausted = 0
-        elif result.pending_words:
-            tally.exhausted += 1
-        if result.error is not None:
-            tally.error = tally.error or result.error
-            tally.stopped = str(tally.error)
-            self.stop.set()
-        elif tally.exhausted >= _MOST_EXHAUSTED and not self.stop.is_set():
-            tally.stopped = (
-                f"Lago gave no answer to {tally.exhausted} batches in a row: {result.pending_words}"
-            )
-            self.stop.set()
+        self.settler.add(result.outcomes)

@@ -1,53 +1,40 @@
 """One batch of events until each has its outcome: retried, isolated, verified (LAGO.md section 9)."""
 
-import logging
-import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tenacity import RetryCallState, Retrying, retry_if_result, wait_exponential_jitter
+from tenacity import RetryCallState
 
 from lago_pipeline.deliver.pace import Pace
+from lago_pipeline.deliver.patience import BACKOFF, Patience
+from lago_pipeline.deliver.reader import Reader
+from lago_pipeline.deliver.result import BatchResult, accepted, compared, hidden, rejected
 from lago_pipeline.errors import ConfigError, RetriableError
 from lago_pipeline.event import Event
 from lago_pipeline.lago.answers import Answer, Entry, Meaning
 from lago_pipeline.lago.client import LagoClient
-from lago_pipeline.lago.readback import difference
 from lago_pipeline.ledger.events import Outcome
-from lago_pipeline.refusals import Problem, Reason
-from lago_pipeline.report import Status
 from lago_pipeline.sync import Delivery
 
-logger = logging.getLogger(__name__)
+INGESTION_SECONDS = 15.0
+"""ClickHouse shows an event so long after Lago took it: before that, its absence proves nothing."""
 
-MAX_THROTTLES = 100
-"""So many 429 answers to one batch end its tries."""
+_SPLIT_ATTEMPTS = 2
+_MOST_FAILURES = 7
+"""So many 500s to a batch and its parts, and no success: it is Lago that fails, not one event."""
 
-_BACKOFF = wait_exponential_jitter(multiplier=0.5, max=30, jitter=1)
-
-
-@dataclass(slots=True)
-class BatchResult:
-    """What became of one batch: outcomes, events without one, and the error that ends the run, if any."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    pending: list[Event] = field(default_factory=list)
-    pending_words: str = ""
-    error: ConfigError | RetriableError | None = None
-
-
-@dataclass(slots=True)
-class Measured:
-    """Counted over all workers; appending is atomic."""
-
-    latencies: list[float] = field(default_factory=list)
-    retries: list[str] = field(default_factory=list)
+_STOPPED = Answer(Meaning.UNCERTAIN, None, "")
+"""Nothing was asked, so Lago has no words about it."""
 
 
 class BatchSender:
-    """Sends batches from any thread. `stop`, once set, ends waits and further tries."""
+    """Sends batches from any thread. `stop`, once set, ends waits and further tries; an error sets it.
+
+    `latencies` are those of all requests for batches, in seconds; appending is atomic.
+    """
 
     def __init__(
         self,
@@ -57,144 +44,164 @@ class BatchSender:
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
-        backoff: Callable[[RetryCallState], float] = _BACKOFF,
+        backoff: Callable[[RetryCallState], float] = BACKOFF,
     ) -> None:
-        self._client = client
-        self._delivery = delivery
-        self._stop = stop
-        self._clock = clock
-        self._sleep = sleep or stop.wait
-        self._backoff = backoff
-        self.pace = Pace(delivery.requests_per_second, clock=clock, sleep=self._sleep)
-        self.measured = Measured()
+        self.client = client
+        self.stop = stop
+        self.clock = clock
+        self.sleep = sleep or stop.wait
+        self.max_attempts = delivery.max_attempts
+        self.most_events = delivery.batch_size
+        self.pace = Pace(delivery.requests_per_second, clock=clock, sleep=self.sleep)
+        self.patience = Patience(self.pace, stop, self.sleep, backoff)
+        self.reader = Reader(client, self.patience, delivery.max_attempts)
+        self.latencies: list[float] = []
 
-    def send(self, batch: Sequence[Event]) -> BatchResult:
-        """Send a batch, and parts of it, until each event is accepted, refused, or left pending."""
-        result = BatchResult()
-        parts = [list(batch)]
-        while parts:
-            part = parts.pop()
+    def send(self, batch: Sequence[Event], *, reads_back: bool = False) -> BatchResult:
+        """Send a batch, and parts of it, until each event is accepted, refused, or left pending.
+
+        With `reads_back` nothing is sent a second time before Lago was asked whether it holds it.
+        """
+        return _Sending(self, reads_back).run(batch)
+
+    def post(self, events: Sequence[Event]) -> Answer:
+        """Send one request in its turn, unless the run was stopped."""
+        self.pace.wait_turn()
+        if self.stop.is_set():
+            return _STOPPED
+        started = self.clock()
+        answer = self.client.post_events([event.body for event in events if event.body is not None])
+        self.latencies.append(self.clock() - started)
+        return answer
+
+
+@dataclass(slots=True)
+class _Part:
+    """Events for one request; `is_unknown` once a request for them got no clear answer."""
+
+    events: list[Event]
+    max_attempts: int
+    is_unknown: bool = False
+
+    def pieces(self, most: int) -> list["_Part"]:
+        """The same events in pieces of up to `most`."""
+        return [
+            _Part(self.events[first : first + most], self.max_attempts, self.is_unknown)
+            for first in range(0, len(self.events), most)
+        ]
+
+    def halves(self, max_attempts: int) -> list["_Part"]:
+        """The same events in two pieces, with so many tries each."""
+        self.max_attempts = max_attempts
+        return self.pieces((len(self.events) + 1) // 2)
+
+
+@dataclass(slots=True)
+class _Sending:
+    """One batch on its way; `suspects` are events that Lago failed on alone."""
+
+    sender: BatchSender
+    reads_back: bool
+    result: BatchResult = field(default_factory=BatchResult)
+    suspects: list[Event] = field(default_factory=list)
+    failures: int = 0
+
+    def run(self, batch: Sequence[Event]) -> BatchResult:
+        """Send part by part; what is left after an error is pending, for all workers at once."""
+        result = self.result
+        parts = deque(_Part(list(batch), self.sender.max_attempts).pieces(self.sender.most_events))
+        while parts and result.error is None and not self._gives_up:
+            part, *others = parts.popleft().pieces(self.sender.most_events)
+            parts.extendleft(reversed(others))
             try:
-                parts += self._send_part(part, result)
+                parts += self._send(part)
             except (ConfigError, RetriableError) as error:
-                result.error = error
-                result.pending += part
-                result.pending_words = str(error)
-                result.pending += [event for left in parts for event in left]
-                return result
+                result.leave(part.events, error)
+        if result.error is not None:
+            self.sender.stop.set()
+        result.pending += [event for part in parts for event in part.events]
+        self._judge()
         return result
 
-    def verify(self, batch: Sequence[Event]) -> BatchResult:
-        """Read events back that may have been sent: those Lago holds are settled, the others are pending."""
-        result = BatchResult()
-        for event in batch:
-            held = self._client.event(str(event.transaction_id))
-            if held is None:
-                result.pending.append(event)
-            else:
-                result.outcomes.append(_compared(event, held, None))
-        return result
+    @property
+    def _gives_up(self) -> bool:
+        return self.failures >= _MOST_FAILURES and not self.result.outcomes
 
-    def _send_part(self, part: list[Event], result: BatchResult) -> list[list[Event]]:
-        """Send once (with retries); returns the parts that are still to be sent."""
-        answer = self._posted(part)
+    def _send(self, part: _Part) -> list[_Part]:
+        """Send a part (with retries); returns the parts of it that are still to be sent."""
+        answer = self.sender.patience.answer(lambda: self._posted(part), part.max_attempts)
         match answer.meaning:
             case Meaning.ACCEPTED:
-                result.outcomes += [Outcome(event, Status.ACCEPTED, None, answer.status) for event in part]
-            case Meaning.UNCERTAIN | Meaning.THROTTLED:
-                result.pending += part
-                result.pending_words = answer.words
+                self.result.outcomes += [accepted(event, answer.status) for event in part.events]
+                return []
             case Meaning.STOP:
                 raise ConfigError(answer.words)
-            case Meaning.REFUSED if entries := _within(answer, part):
-                result.outcomes += [self._refused(part[index], entry) for index, entry in entries.items()]
-                return _parts([event for index, event in enumerate(part) if index not in entries])
-            case Meaning.REFUSED | Meaning.TOO_MANY if len(part) > 1:
-                return [part[: len(part) // 2], part[len(part) // 2 :]]
+            case Meaning.UNCERTAIN if answer.status == 500:
+                return self._failed(part, answer)
+            case Meaning.UNCERTAIN | Meaning.THROTTLED:
+                self.result.leave(part.events, answer.words)
+                return []
             case _:
-                result.outcomes.append(_rejected(part[0], answer.words))
+                return self._refused(part, answer)
+
+    def _posted(self, part: _Part) -> Answer:
+        if self.reads_back and part.is_unknown and not self._reads_back(part):
+            return _STOPPED if part.events else Answer(Meaning.ACCEPTED, None, "read back")
+        answer = self.sender.post(part.events)
+        part.is_unknown = part.is_unknown or answer.meaning is Meaning.UNCERTAIN
+        return answer
+
+    def _reads_back(self, part: _Part) -> bool:
+        """Settle the events of a part that Lago holds by now; whether any are left to be sent again."""
+        self.sender.sleep(INGESTION_SECONDS)
+        if self.sender.stop.is_set():
+            return False
+        read = self.sender.reader.verify(part.events)
+        self.result.outcomes += read.outcomes
+        part.events = [*read.missing, *read.pending]
+        if read.pending:
+            raise read.error or RetriableError(read.pending_words)
+        return bool(part.events)
+
+    def _failed(self, part: _Part, answer: Answer) -> list[_Part]:
+        """Look for the event on which Lago fails: it would fail on it, and on its batch, for ever."""
+        self.failures += 1
+        if self._gives_up:
+            self.result.leave(part.events, answer.words)
+            return []
+        if len(part.events) > 1:
+            return part.halves(min(_SPLIT_ATTEMPTS, part.max_attempts))
+        self.suspects += part.events
         return []
 
-    def _posted(self, part: Sequence[Event]) -> Answer:
-        """The last answer to a part, after as many tries as are allowed."""
-        retrying = Retrying(
-            retry=retry_if_result(lambda answer: answer.meaning in (Meaning.UNCERTAIN, Meaning.THROTTLED)),
-            stop=_Tries(self._delivery.max_attempts, self._stop),
-            wait=self._wait,
-            sleep=self._nap,
-            before_sleep=self._before_sleep,
-            retry_error_callback=_answer,
-        )
-        bodies = [event.body for event in part if event.body is not None]
-        answer: Answer = retrying(self._post, bodies)
-        return answer
+    def _judge(self) -> None:
+        """A suspect is refused when Lago was well enough to answer for others of its batch."""
+        if self.result.outcomes:
+            words = "Lago fails on this event alone (HTTP 500)"
+            self.result.outcomes += [rejected(event, words, 500) for event in self.suspects]
+        elif self.suspects:
+            self.result.leave(self.suspects, "HTTP 500")
 
-    def _post(self, bodies: Sequence[bytes]) -> Answer:
-        self.pace.wait_turn()
-        started = self._clock()
-        answer = self._client.post_events(bodies)
-        self.measured.latencies.append(self._clock() - started)
-        return answer
+    def _refused(self, part: _Part, answer: Answer) -> list[_Part]:
+        """Settle the events that Lago named; without a name, look for them in smaller parts."""
+        events = part.events
+        entries = {index: entry for index, entry in answer.entries.items() if index < len(events)}
+        if entries:
+            self.result.outcomes += self._outcomes(events, entries)
+            part.events = [event for index, event in enumerate(events) if index not in entries]
+            return [part] if part.events else []
+        if len(events) == 1:
+            self.result.outcomes.append(rejected(events[0], answer.words, answer.status))
+            return []
+        if answer.meaning is Meaning.TOO_MANY:
+            self.sender.most_events = min(self.sender.most_events, (len(events) + 1) // 2)
+        return part.halves(part.max_attempts)
 
-    def _wait(self, state: RetryCallState) -> float:
-        """Seconds of this worker alone; a wait that Lago asked for is kept by the pace, for all workers."""
-        if _answer(state).wait_seconds is None:
-            return self._backoff(state)
-        return random.uniform(0, 0.1)  # noqa: S311 - spreads the workers that were paused together
+    def _outcomes(self, events: Sequence[Event], entries: Mapping[int, Entry]) -> list[Outcome]:
+        return [self._outcome(events[index], entry) for index, entry in entries.items()]
 
-    def _nap(self, seconds: float) -> None:
-        self._sleep(seconds)
-
-    def _before_sleep(self, state: RetryCallState) -> None:
-        answer = _answer(state)
-        self.measured.retries.append(answer.words)
-        logger.info("retrying a batch after try %s: %s", state.attempt_number, answer.words)
-        if answer.wait_seconds is not None:
-            self.pace.pause(answer.wait_seconds)
-
-    def _refused(self, event: Event, entry: Entry) -> Outcome:
+    def _outcome(self, event: Event, entry: Entry) -> Outcome:
         if not entry.is_duplicate:
-            return _rejected(event, entry.words)
-        held = self._client.event(str(event.transaction_id))
-        if held is None:
-            return Outcome(event, Status.REJECTED, f"{Reason.HIDDEN_EVENT}: {entry.words}", 422)
-        return _compared(event, held, 422)
-
-
-class _Tries:
-    """Ends a batch's tries; those that Lago throttled with a time to come back use up none."""
-
-    def __init__(self, most: int, stop: threading.Event) -> None:
-        self._most = most
-        self._stop = stop
-        self._throttled = 0
-
-    def __call__(self, state: RetryCallState) -> bool:
-        self._throttled += _answer(state).wait_seconds is not None
-        used = state.attempt_number - self._throttled
-        return self._stop.is_set() or self._throttled >= MAX_THROTTLES or used >= self._most
-
-
-def _compared(event: Event, held: dict[str, object], http_status: int | None) -> Outcome:
-    words = difference(event, held)
-    if words is None:
-        return Outcome(event, Status.ACCEPTED, None, http_status)
-    return Outcome(event, Status.CONFLICT, str(Problem(Reason.DIFFERENT_EVENT, words)), http_status)
-
-
-def _rejected(event: Event, words: str) -> Outcome:
-    return Outcome(event, Status.REJECTED, str(Problem(Reason.REFUSED_BY_LAGO, words)), 422)
-
-
-def _within(answer: Answer, part: Sequence[Event]) -> dict[int, Entry]:
-    return {index: entry for index, entry in answer.entries.items() if index < len(part)}
-
-
-def _parts(events: list[Event]) -> list[list[Event]]:
-    return [events] if events else []
-
-
-def _answer(state: RetryCallState) -> Answer:
-    assert state.outcome is not None  # noqa: S101 - tenacity asks only after a try
-    answer: Answer = state.outcome.result()
-    return answer
+            return rejected(event, entry.words, 422)
+        held = self.sender.reader.held(event)
+        return hidden(event, entry.words, 422) if held is None else compared(event, held, 422)

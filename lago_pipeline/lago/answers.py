@@ -7,6 +7,7 @@ from enum import StrEnum
 import orjson
 
 _DUPLICATE = {"transaction_id": ["value_already_exist"]}
+_MOST_WAIT_SECONDS = 3600.0
 
 
 class Meaning(StrEnum):
@@ -50,9 +51,11 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     if status == 422:
         return _refusal(body)
     if status == 429:
-        return Answer(Meaning.THROTTLED, status, "too many requests", wait_seconds=_told_to_wait(headers))
+        return Answer(Meaning.THROTTLED, status, "too many requests", wait_seconds=told_to_wait(headers))
     if status >= 500 or status == 408:
         return Answer(Meaning.UNCERTAIN, status, f"HTTP {status}")
+    if status == 413:  # a proxy's: Lago itself knows no limit (LAGO.md 1.3)
+        return Answer(Meaning.TOO_MANY, status, "the body is too large (413)")
     return Answer(Meaning.STOP, status, stop_words(status))
 
 
@@ -99,11 +102,14 @@ def _refusal(body: bytes) -> Answer:
     return Answer(Meaning.REFUSED, 422, _words(details), entries)
 
 
-def _told_to_wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds from X-RateLimit-Reset (Lago: seconds until reset) or Retry-After; the longer of the two."""
-    told = [headers.get(name, "") for name in ("X-RateLimit-Reset", "Retry-After")]
+def told_to_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds from X-RateLimit-Reset (Lago: seconds until reset) or Retry-After; the longer of the two.
+
+    More than an hour is no wait but a moment, as other servers write it: it is ignored.
+    """
+    told = [headers.get(name, "").strip() for name in ("X-RateLimit-Reset", "Retry-After")]
     seconds = [float(text) for text in told if text.replace(".", "", 1).isdecimal()]
-    return max(seconds) if seconds else None
+    return max((wait for wait in seconds if wait <= _MOST_WAIT_SECONDS), default=None)
 
 
 def _words(details: object, limit: int = 200) -> str:
@@ -113,8 +119,8 @@ def _words(details: object, limit: int = 200) -> str:
     elif isinstance(details, list):
         text = ", ".join(str(word) for word in details)
     else:
-        text = str(details) if details else "no reason given"
-    text = " ".join(text.split())
+        text = "" if details is None else str(details)
+    text = " ".join(text.split()) or "no reason given"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

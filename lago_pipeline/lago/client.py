@@ -1,7 +1,9 @@
-"""The HTTP client: kept-alive connections, one a thread; the key in the header and nowhere else."""
+"""The HTTP client: kept-alive connections, one a request in flight; the key in its header only."""
 
-import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -19,6 +21,14 @@ from lago_pipeline.settings import checked_api_url
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 """A batch of 100 is one insert and 100 queued jobs on Lago's side (LAGO.md 9)."""
+
+
+class LagoUnavailable(RetriableError):
+    """Lago cannot be asked now; `answer` says as much, and how long to wait where it was told."""
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message)
+        self.answer = answer
 
 
 class _Key(AuthBase):
@@ -48,13 +58,13 @@ class LagoClient:
         session: Callable[[], requests.Session] = requests.Session,
     ) -> None:
         self.api_url = checked_api_url(api_url)
-        if not api_key.strip() or not api_key.isascii() or not api_key.isprintable():
+        key = api_key.strip()
+        if not key or not key.isascii() or not key.isprintable():
             raise ConfigError("the Lago API key is empty or holds odd characters: copy it again from Lago")
-        self._key = _Key(api_key.strip())
+        self._key = _Key(key)
         self._timeout = timeout
         self._new_session = session
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._idle: deque[requests.Session] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -68,82 +78,100 @@ class LagoClient:
         return f"LagoClient({self.api_url!r})"
 
     def close(self) -> None:
-        """Close every thread's connection."""
-        while self._sessions:
-            self._sessions.pop().close()
+        """Close every connection that is not in use."""
+        while self._idle:
+            self._idle.pop().close()
 
     def post_events(self, bodies: Sequence[bytes]) -> Answer:
         """Send events, each already JSON, in one batch; a lost answer is an answer too."""
         body = b'{"events":[' + b",".join(bodies) + b"]}"
         try:
             answer = self._request("POST", "/events/batch", data=body)
-        except (
-            requests.ConnectionError,
-            requests.Timeout,
-            requests.exceptions.ChunkedEncodingError,
-        ) as error:
+        except requests.RequestException as error:
             return lost(_short(error))
         return read_answer(answer.status_code, answer.headers, answer.content)
 
     def event(self, transaction_id: str) -> dict[str, Any] | None:
         """The event that Lago holds under an id, or None."""
-        found = self._get(f"/events/{quote(transaction_id, safe='')}", missing_is_none=True)
-        return found["event"] if found else None
+        return self._get(f"/events/{quote(transaction_id, safe='')}", "event", absent="event_not_found")
 
     def organization(self) -> Organization:
         """The organization behind the key."""
-        found = (self._get("/organizations") or {})["organization"]
+        found = self._get("/organizations", "organization") or {}
+        if not found.get("lago_id"):
+            raise self._not_lago()
         return Organization(
             lago_id=str(found["lago_id"]),
             name=str(found.get("name") or ""),
             events_store=str(found.get("events_store") or "postgres"),
         )
 
-    def _get(self, path: str, *, missing_is_none: bool = False) -> dict[str, Any] | None:
+    def _get(self, path: str, name: str, *, absent: str | None = None) -> dict[str, Any] | None:
+        """What an answer holds under a name; None where Lago answers 404 with the code `absent`."""
         try:
             answer = self._request("GET", path)
         except requests.RequestException as error:
-            raise RetriableError(f"Lago at {self.api_url} cannot be reached: {_short(error)}") from None
-        if answer.status_code == 404 and missing_is_none:
+            words = f"Lago at {self.api_url} cannot be reached: {_short(error)}"
+            raise LagoUnavailable(words, lost(words)) from None
+        status, document = answer.status_code, _document(answer)
+        if status == 404 and absent is not None and document.get("code") == absent:
             return None
-        if answer.status_code == 429 or answer.status_code >= 500:
-            raise RetriableError(f"Lago at {self.api_url} answered {answer.status_code}: try again later")
-        if answer.status_code != 200:
-            raise ConfigError(f"{stop_words(answer.status_code)} (the URL is {self.api_url})")
-        try:
-            found: dict[str, Any] = answer.json()
-        except requests.JSONDecodeError:
-            raise ConfigError(
-                f"{self.api_url} does not answer as Lago does: LAGO_API_URL must end in /api/v1"
-            ) from None
+        if status in (408, 429) or status >= 500:
+            words = f"Lago at {self.api_url} answered {status}: try again later"
+            raise LagoUnavailable(words, replace(read_answer(status, answer.headers, b""), words=words))
+        if status != 200:
+            raise ConfigError(f"{stop_words(status)} (the URL is {self.api_url})")
+        found = document.get(name)
+        if not isinstance(found, dict):
+            raise self._not_lago()
         return found
 
-    def _request(self, method: str, path: str, data: bytes | None = None) -> requests.Response:
-        return self._session.request(
-            method,
-            self.api_url + path,
-            data=data,
-            timeout=self._timeout,
-            allow_redirects=False,  # a redirect must never carry the key elsewhere
-            headers={"X-Request-Id": str(uuid4())},
-        )
+    def _not_lago(self) -> ConfigError:
+        return ConfigError(f"{self.api_url} does not answer as Lago does: LAGO_API_URL must end in /api/v1")
 
-    @property
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._new_session()
-            session.auth = self._key
-            session.headers.update(
-                {
-                    "Content-Type": "application/json",
-                    "Accept": "application/json",
-                    "User-Agent": f"lago-pipeline/{__version__}",
-                }
+    def _request(self, method: str, path: str, data: bytes | None = None) -> requests.Response:
+        with self._session() as session:
+            return session.request(
+                method,
+                self.api_url + path,
+                data=data,
+                timeout=self._timeout,
+                allow_redirects=False,  # a redirect must never carry the key elsewhere
+                headers={"X-Request-Id": str(uuid4())},
             )
-            self._local.session = session
-            self._sessions.append(session)
+
+    @contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        """A session for one request: the one used last, so that no more are open than were ever needed."""
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._opened()
+        try:
+            yield session
+        finally:
+            self._idle.append(session)
+
+    def _opened(self) -> requests.Session:
+        session = self._new_session()
+        session.auth = self._key
+        session.headers.update(
+            {
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                "User-Agent": f"lago-pipeline/{__version__}",
+            }
+        )
         return session
+
+
+def _document(answer: requests.Response) -> dict[str, Any]:
+    """The JSON object of an answer; an empty one where it is something else."""
+    try:
+        document = answer.json()
+    except requests.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _short(error: Exception) -> str:

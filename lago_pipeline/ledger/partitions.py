@@ -38,7 +38,7 @@ class PartitionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The result of a run, to be recorded; `is_whole` when every event got its final state."""
+    """The result of a run, to be recorded; `digest` is None unless every event is accepted and unchanged."""
 
     run: int
     snapshot_ms: int

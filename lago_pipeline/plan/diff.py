@@ -16,14 +16,16 @@ class Plan:
     """What to do with one range of keys.
 
     `unchanged` and `changed` events are accepted already; `refused` have a final state without being sent;
-    `to_send` must go to Lago; `removed` were accepted and have no row any more; `vanished` were never
-    accepted and have none either.
+    `to_send` must go to Lago, and `refused_before` are the lines of those that an earlier run could not
+    bill; `removed` were accepted and have no row any more; `vanished` were never accepted and have none
+    either.
     """
 
     unchanged: int
     changed: int
     refused: Sequence[Outcome]
     to_send: Sequence[Event]
+    refused_before: Sequence[Line]
     removed: int
     vanished: Sequence[Line]
 
@@ -33,9 +35,12 @@ class Plan:
         return len(self.refused) + len(self.to_send)
 
 
-def unseen_keys(events: Sequence[Event], lines: Lines) -> list[str]:
-    """Keys without a line in this partition, whose rows may have moved here from another."""
-    return [event.row_key for event in events if event.problem is None and event.identity not in lines]
+def unbilled_keys(events: Sequence[Event], lines: Lines) -> list[str]:
+    """Keys not accepted in this partition, whose rows may have moved here from another."""
+    return [
+        event.row_key for event in events
+        if event.problem is None and not _is_accepted(lines.get(event.identity))
+    ]  # fmt: skip
 
 
 def plan_range(events: Sequence[Event], lines: Lines, elsewhere: Mapping[str, int]) -> Plan:
@@ -43,7 +48,7 @@ def plan_range(events: Sequence[Event], lines: Lines, elsewhere: Mapping[str, in
 
     `elsewhere` gives, for a key, the other partition in which it was accepted.
     """
-    accepted = {identity: line for identity, line in lines.items() if line.status is Status.ACCEPTED}
+    accepted = {identity: line for identity, line in lines.items() if _is_accepted(line)}
     unchanged = changed = 0
     refused: list[Outcome] = []
     to_send: list[Event] = []
@@ -59,11 +64,15 @@ def plan_range(events: Sequence[Event], lines: Lines, elsewhere: Mapping[str, in
         else:
             to_send.append(event)
     present = {event.identity for event in events}
+    refused_before = [lines[event.identity] for event in to_send if event.identity in lines]
     vanished = [
-        line for identity, line in lines.items()
-        if identity not in present and line.status is not Status.ACCEPTED
-    ]  # fmt: skip
-    return Plan(unchanged, changed, refused, to_send, len(accepted), vanished)
+        line for identity, line in lines.items() if identity not in present and not _is_accepted(line)
+    ]
+    return Plan(unchanged, changed, refused, to_send, refused_before, len(accepted), vanished)
+
+
+def _is_accepted(line: Line | None) -> bool:
+    return line is not None and line.status is Status.ACCEPTED
 
 
 def _moved(event: Event, start_ms: int) -> Outcome:

@@ -31,8 +31,10 @@ DIALECTS: Mapping[str, Dialect] = {
     "sqlite": Dialect(time_kind=lambda _: TimeKind.SQLITE),
     "postgresql": Dialect(
         time_kind=lambda code: _POSTGRES_KINDS.get(code) if isinstance(code, int) else None,
-        # so that casts between naive and aware in a user's query mean the source's zone, not the server's
-        prepare="select set_config('TimeZone', :zone, true)",
+        # so that casts between naive and aware in a user's query mean the source's zone, not the server's,
+        # and the driver can read dates, intervals and any character
+        prepare="select set_config('TimeZone', :zone, true), set_config('DateStyle', 'ISO', true), "
+        "set_config('IntervalStyle', 'postgres', true), set_config('client_encoding', 'UTF8', true)",
     ),
 }
 

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from string import whitespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,8 +19,13 @@ from lago_pipeline.sync import Source, Sync
 
 CHUNK_ROWS = 5_000
 _LITERALS = re.compile(
-    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | \$(\w*)\$.*?\$\1\$""", re.VERBOSE | re.DOTALL
+    r"""(?<!\w)[eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/
+    | \$(\w*)\$.*?\$\1\$""",
+    re.VERBOSE | re.DOTALL,
 )
+_TABLE_PART = re.compile(r'"((?:[^"]|"")+)"|([^."]+)')
+_SQLITE_REPEATED = re.compile(r":\d+$")
+"""What SQLite adds to the second column of a name in a subquery."""
 _OWN_BOUND = re.compile(r"(?<![:\w\\]):(start|end)\b")
 
 
@@ -50,13 +56,10 @@ class SourceReader:
     def probe(self, partition: Partition) -> SourceRows:
         """Ask for no rows: learn the columns and the time column's kind, and build the partition's query."""
         source, query = self._sync.source, self._query
-        with self._connection() as connection:
-            empty = dict.fromkeys(("start", "end")) if query.has_own_window else {}
-            result = connection.execute(sa.text(query.probe()), empty)
-            columns = tuple(result.keys())
-            types = {column[0]: column[1] for column in result.cursor.description or ()}
+        types = self._column_types(partition)
+        columns = tuple(name for name, _ in types)
         _check_columns(columns, source)
-        kind = self._dialect.time_kind(types[source.time_column])
+        kind = self._dialect.time_kind(dict(types)[source.time_column])
         if kind is None:
             raise ConfigError(
                 f"sync {self._sync.name}: time_column {source.time_column!r} is neither a timestamp nor a "
@@ -71,10 +74,31 @@ class SourceReader:
         index = rows.columns.index(self._sync.source.time_column)
         exact = rows.window.is_exact or rows.has_own_window
         with self._connection() as connection:
-            result = connection.execute(sa.text(rows.sql), rows.parameters)
-            for chunk in result.partitions(CHUNK_ROWS):
-                fetched = [tuple(row) for row in chunk]
-                yield fetched if exact else [row for row in fetched if rows.window.holds(row[index])]
+            # yield_per is ignored for text(): stream_results and partitions() keep memory flat
+            streamed = connection.execution_options(stream_results=True)
+            with closing(streamed.execute(sa.text(rows.sql), rows.parameters)) as result:
+                for chunk in result.partitions(CHUNK_ROWS):
+                    fetched = [tuple(row) for row in chunk]
+                    yield fetched if exact else [row for row in fetched if rows.window.holds(row[index])]
+
+    def _column_types(self, partition: Partition) -> list[tuple[str, object]]:
+        """Names and type codes; a query's own bounds are untyped first, then times for its functions."""
+        if not self._query.has_own_window:
+            return self._probed({})
+        try:
+            return self._probed({"start": None, "end": None})
+        except ConfigError as error:
+            try:
+                return self._probed({"start": partition.start, "end": partition.end})
+            except ConfigError:
+                raise error from None
+
+    def _probed(self, bounds: Mapping[str, object]) -> list[tuple[str, object]]:
+        with (
+            self._connection() as connection,
+            closing(connection.execute(sa.text(self._query.probe()), bounds)) as result,
+        ):
+            return [(column[0], column[1]) for column in result.cursor.description or ()]
 
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
@@ -83,9 +107,8 @@ class SourceReader:
                 connection.execute(
                     sa.text(self._dialect.prepare), {"zone": self._sync.source.timezone.key}
                 ).close()
-            # yield_per is ignored for text(): stream_results and partitions() keep memory flat;
             # without raw names SQLAlchemy cuts SQLite's column names at a dot
-            yield connection.execution_options(stream_results=True, sqlite_raw_colnames=True)
+            yield connection.execution_options(sqlite_raw_colnames=True)
 
 
 class _Query:
@@ -93,11 +116,10 @@ class _Query:
 
     def __init__(self, source: Source, engine: sa.Engine) -> None:
         self._quote = engine.dialect.identifier_preparer.quote
+        self._is_sqlite = engine.dialect.name == "sqlite"
         self._time_column = self._quote(quoted_name(source.time_column, quote=True))
         self._text = _literal_colons(source.query) if source.query is not None else ""
-        self._table = (
-            ".".join(self._quote(part) for part in source.table.split(".")) if source.table else None
-        )
+        self._table = self._quoted_table(source.table) if source.table else None
         names = _own_bounds(source.query or "")
         if len(names) == 1:
             raise ConfigError("source.query uses one of :start and :end: use both or neither")
@@ -110,6 +132,18 @@ class _Query:
         if self.has_own_window:
             return self._text
         return f"select * from {self._from()} where {window.condition(self._time_column)}"
+
+    def _quoted_table(self, table: str) -> str:
+        """The table as SQL; parts are quoted where they must be, or stand in double quotes already.
+
+        On SQLite, which ignores case, all are: it has keywords that SQLAlchemy does not know.
+        """
+        always = True if self._is_sqlite else None
+        parts = [
+            self._quote(quoted_name(literal.replace('""', '"') or plain, quote=bool(literal) or always))
+            for literal, plain in _TABLE_PART.findall(table)
+        ]
+        return ".".join(parts)
 
     def _from(self) -> str:
         return self._table or f"(\n{self._text}) usage"
@@ -137,19 +171,19 @@ def _escaped(sql: str) -> str:
 
 
 def _without_semicolon(sql: str) -> str:
-    """Drop the last `;`, also one that stands before a comment."""
+    """Drop every `;` at the end, also before a comment."""
     bare = _LITERALS.sub(
         lambda literal: " " * len(literal[0]) if literal[0][:2] in ("--", "/*") else "x" * len(literal[0]),
         sql,
     )
-    end = len(bare.rstrip())
-    if end and bare[end - 1] == ";":
-        return sql[: end - 1] + sql[end:]
-    return sql
+    end = len(bare.rstrip(whitespace + ";"))
+    tail = zip(sql[end:], bare[end:], strict=True)
+    return sql[:end] + "".join(" " if seen == ";" else character for character, seen in tail)
 
 
 def _check_columns(columns: Sequence[str], source: Source) -> None:
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    names = [_SQLITE_REPEATED.sub("", name) for name in columns]
+    repeated = sorted({name for name in columns if names.count(name) > 1})
     if repeated:
         raise ConfigError(
             f"the source has two columns named {repeated[0]!r}: give one an alias in source.query"

@@ -18,16 +18,19 @@ def warehouse_engine(url: str) -> sa.Engine:
         parsed = sa.make_url(url)
         if parsed.get_backend_name() == "sqlite":
             _check_file(parsed)
-        return sa.create_engine(parsed, pool_pre_ping=True)
+        engine = sa.create_engine(parsed, pool_pre_ping=True)
     except ModuleNotFoundError as error:
         hint = f": pip install 'lago-pipeline[{_EXTRAS[error.name]}]'" if error.name in _EXTRAS else ""
         raise ConfigError(f"the driver {error.name} of the warehouse is not installed{hint}") from None
     except NoSuchModuleError as error:
         raise ConfigError(f"the warehouse URL names an unknown database: {error}") from None
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number is a ValueError, and may be a password
         raise ConfigError(
             "the warehouse URL is no SQLAlchemy URL: write dialect://user:password@host/database"
         ) from None
+    if engine.dialect.is_async:
+        raise ConfigError(f"the warehouse's driver {parsed.drivername} is asynchronous: use another")
+    return engine
 
 
 @contextmanager
@@ -39,16 +42,21 @@ def source_errors(what: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        words = (
-            str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-        )
-        if error.connection_invalidated or (
-            isinstance(error, sa.exc.OperationalError) and not _is_missing(words)
-        ):
+        words = (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
+        if _is_refused(words):
+            raise ConfigError(f"{what}: the source refused the connection: {words}") from error
+        is_operational = isinstance(error, sa.exc.OperationalError) and not _is_missing(words)
+        if error.connection_invalidated or is_operational:
             raise RetriableError(f"{what}: the source could not be read: {words}") from error
         raise ConfigError(f"{what}: the source refused the query: {words}") from error
     except SQLAlchemyError as error:
         raise ConfigError(f"{what}: {str(error).splitlines()[0]}") from error
+
+
+def _is_refused(words: str) -> bool:
+    """PostgreSQL's words for a wrong password, account or database: libpq gives no code for them."""
+    signs = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted to log in")
+    return "FATAL: " in words and any(sign in words for sign in signs)
 
 
 def _is_missing(words: str) -> bool:

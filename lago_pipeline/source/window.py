@@ -7,14 +7,15 @@ local times near a change of the clocks); `TimeWindow.holds` is the exact test, 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from lago_pipeline.partition import Partition
 from lago_pipeline.refusals import ProblemError
-from lago_pipeline.values import timestamp_ms
+from lago_pipeline.values import MILLISECONDS_FROM, plausible_timestamp_ms, timestamp_ms
 
+_EPOCH_DIGITS = (0, 3, 6, 9)
 _DAY = timedelta(days=1)
 
 
@@ -47,7 +48,7 @@ class TimeWindow:
         carried, with its reason, by exactly one partition.
         """
         try:
-            return self.partition.holds(timestamp_ms(value, self.zone))
+            return self.partition.holds(plausible_timestamp_ms(value, self.zone))
         except ProblemError:
             return self.partition.holds(_nominal_ms(value, self.zone))
 
@@ -70,23 +71,31 @@ class TimeWindow:
     def condition(self, column: str) -> str:
         """The SQL condition on a quoted column that fetches at least the partition's rows."""
         plain = [("start", "end")]
-        epoch = [("start_s", "end_s"), ("start_ms", "end_ms")]
-        text = [("start", "end"), ("start_basic", "end_basic")]
-        pairs = {TimeKind.EPOCH: epoch, TimeKind.SQLITE: text + epoch}.get(self.kind, plain)
+        numbers = [("start_day", "end_day"), *((f"start_{n}", f"end_{n}") for n in _EPOCH_DIGITS)]
+        text = [("start", "end"), ("start_basic", "end_basic"), ("start_digits", "end_digits")]
+        pairs = {TimeKind.EPOCH: numbers, TimeKind.SQLITE: text + numbers}.get(self.kind, plain)
         return " or ".join(f"({column} >= :{start} and {column} < :{end})" for start, end in pairs)
 
     def own_bounds(self) -> Mapping[str, object]:
         """Values for a query that uses `:start` and `:end` itself: exact, in the time column's own terms."""
-        start, end = (moment.astimezone(self.zone) for moment in (self.partition.start, self.partition.end))
+        start, end = (self._first_local(moment) for moment in (self.partition.start, self.partition.end))
         match self.kind:
             case TimeKind.AWARE:
-                return {"start": start, "end": end}
+                return self.bounds()
             case TimeKind.NAIVE:
                 return {"start": start.replace(tzinfo=None), "end": end.replace(tzinfo=None)}
             case TimeKind.EPOCH:
                 return {"start": self.partition.start_ms // 1000, "end": self.partition.end_ms // 1000}
             case TimeKind.SQLITE:
                 return {"start": _text(start), "end": _text(end)}
+
+    def _first_local(self, moment: datetime) -> datetime:
+        """The local time from which rows belong after `moment`; a doubled hour lies before it as a whole."""
+        local = moment.astimezone(self.zone)
+        if not local.fold:
+            return local
+        before = local.replace(fold=0).utcoffset() or timedelta(0)
+        return (moment.astimezone(UTC) + before).replace(tzinfo=self.zone)
 
     def _naive_bounds(self) -> tuple[datetime, datetime]:
         """Local bounds, widened by what the zone's clocks change nearby: `holds` decides the rest."""
@@ -96,25 +105,37 @@ class TimeWindow:
         return (start + min(offsets)).replace(tzinfo=None), (end + max(offsets)).replace(tzinfo=None)
 
     def _epoch_bounds(self) -> Mapping[str, int]:
-        """Seconds, and milliseconds too: such rows are fetched to be refused, never missed in silence."""
+        """Seconds, and what is fetched only to be refused, never missed in silence.
+
+        That is milliseconds, microseconds, nanoseconds, and days such as 20260131.
+        """
         start_ms, end_ms = self.partition.start_ms, self.partition.end_ms
-        return {
-            "start_s": start_ms // 1000,
-            "end_s": -(-end_ms // 1000),
-            "start_ms": start_ms,
-            "end_ms": end_ms,
-        }
+        bounds = {"start_day": int(self._wide_day(-1)), "end_day": int(self._wide_day(2))}
+        for digits in _EPOCH_DIGITS:
+            bounds[f"start_{digits}"] = start_ms * 10**digits // 1000
+            bounds[f"end_{digits}"] = -(-end_ms * 10**digits // 1000)
+        return bounds
 
     def _text_bounds(self) -> Mapping[str, str]:
-        """Date prefixes a day wider on each side: an offset moves a local date by at most one day."""
-        start = (self.partition.start.astimezone(UTC) - _DAY).date()
-        end = (self.partition.end.astimezone(UTC) + 2 * _DAY).date()
+        """Date prefixes a day wider on each side: an offset moves a local date by at most one day.
+
+        Epochs of any precision stored as text share their first ten digits, the seconds. The letter keeps
+        basic dates text: SQLite compares digits as a number with columns of a numeric type.
+        """
+        start, end = self._wide_day(-1), self._wide_day(2)
         return {
-            "start": start.isoformat(),
-            "end": end.isoformat(),
-            "start_basic": f"{start:%Y%m%d}",
-            "end_basic": f"{end:%Y%m%d}",
+            "start": f"{start[:4]}-{start[4:6]}-{start[6:]}",
+            "end": f"{end[:4]}-{end[4:6]}-{end[6:]}",
+            "start_basic": f"{self._wide_day(-2)}T",
+            "end_basic": f"{end}T",
+            "start_digits": str(self.partition.start_ms // 1000),
+            "end_digits": str(-(-self.partition.end_ms // 1000)),
         }
+
+    def _wide_day(self, days: int) -> str:
+        """The UTC day so many days from the partition's start, or from its end if they are positive."""
+        moment = self.partition.start if days < 0 else self.partition.end
+        return f"{(moment.astimezone(UTC) + days * _DAY):%Y%m%d}"
 
 
 def _text(moment: datetime) -> str:
@@ -124,9 +145,23 @@ def _text(moment: datetime) -> str:
 
 
 def _nominal_ms(value: object, zone: ZoneInfo) -> int:
+    """The instant a refused time seems to mean: too fine an epoch, a day as a number, or a leading date."""
+    text = str(value).strip()
     try:
-        if isinstance(value, int | float | Decimal):
-            return int(value)  # epoch milliseconds: refused later, but in the partition they mean
-        return timestamp_ms(str(value).strip()[:10], zone)
-    except (ProblemError, OverflowError, ValueError):
+        number = Decimal(text)
+    except InvalidOperation:
+        return _day_ms(text[:10], zone)
+    if not number.is_finite() or number.adjusted() > 20:
+        return -1
+    if number < 10**8:
+        return _day_ms(str(int(number)), zone)
+    while number >= MILLISECONDS_FROM:
+        number = number.scaleb(-3)
+    return int(number * 1000)
+
+
+def _day_ms(text: str, zone: ZoneInfo) -> int:
+    try:
+        return timestamp_ms(text, zone)
+    except ProblemError:
         return -1

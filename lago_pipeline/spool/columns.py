@@ -7,16 +7,13 @@ from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from uuid import UUID
 
-from lago_pipeline.values import Unsupported, value_text
+from lago_pipeline.refusals import ProblemError
+from lago_pipeline.values import Unsupported, json_text
 
 Encoder = tuple[str, Callable[[object], str]]
 
 _NULL = "n"
 _UNSUPPORTED = "?"
-
-
-def _json_text(value: object) -> str:
-    return json.dumps(value, default=value_text, ensure_ascii=False)
 
 
 _ENCODERS: dict[type, Encoder] = {
@@ -30,9 +27,9 @@ _ENCODERS: dict[type, Encoder] = {
     time: ("t", lambda value: value.isoformat()),  # type: ignore[attr-defined]
     timedelta: ("p", lambda value: str(value // timedelta(microseconds=1))),  # type: ignore[operator]
     UUID: ("u", str),
-    dict: ("j", _json_text),
-    list: ("j", _json_text),
-    tuple: ("j", _json_text),
+    dict: ("j", json_text),
+    list: ("j", json_text),
+    tuple: ("j", json_text),
     **dict.fromkeys(
         (IPv4Address, IPv6Address, IPv4Interface, IPv6Interface, IPv4Network, IPv6Network), ("s", str)
     ),
@@ -74,13 +71,21 @@ def decode_row(texts: Sequence[str | None], types: str) -> list[object]:
 def _encoded(value: object) -> tuple[str, str | None]:
     if value is None:
         return _NULL, None
-    encoder = _ENCODERS.get(type(value)) or _inherited(value)
-    return (encoder[0], encoder[1](value)) if encoder else (_UNSUPPORTED, type(value).__name__)
+    letter, encode = _ENCODERS.get(type(value)) or _inherited(value)
+    try:
+        text = encode(value)
+        if not text.isascii():
+            text.encode()
+    except UnicodeEncodeError:  # half a character, which JSON may hold and Parquet not
+        return "j", json.dumps(value)
+    except ProblemError:  # such as bytes within an array
+        return _UNSUPPORTED, type(value).__name__
+    return letter, text
 
 
-def _inherited(value: object) -> Encoder | None:
+def _inherited(value: object) -> Encoder:
     """The encoder of a subclass, such as a driver's own string or a text enumeration."""
     for base in type(value).__mro__[1:]:
         if base in _ENCODERS:
             return _ENCODERS[base]
-    return None
+    return _UNSUPPORTED, lambda value: type(value).__name__

@@ -96,4 +96,4 @@ class EventsFile:
 def events_opened(path: Path) -> Iterator[EventsFile]:
     """Open a partition's events; raises FatalError where they were never rendered."""
     with opened_spool(path, "materialize events for this partition again") as file:
-        yield EventsFile(EventsFooter(**file.footer), file)
+        yield EventsFile(file.footer_as(EventsFooter), file)

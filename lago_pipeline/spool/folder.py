@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -30,10 +30,13 @@ class Spool:
 
     def remove_older_than(self, sync_name: str, instant: float) -> int:
         """Delete a sync's files last written before an instant, in epoch seconds; returns how many."""
-        old = [path for path in self._sync(sync_name).glob("*") if path.stat().st_mtime < instant]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+        removed = 0
+        for path in self._sync(sync_name).glob("*"):
+            with suppress(FileNotFoundError):  # another run renames or removes it meanwhile
+                if path.stat().st_mtime < instant:
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def _file(self, sync_name: str, partition_key: str, kind: str) -> Path:
         return self._sync(sync_name) / f"{quote(partition_key, safe='')}.{kind}.parquet"

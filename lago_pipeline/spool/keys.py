@@ -10,6 +10,9 @@ from lago_pipeline.values import value_text
 KEYLESS = "null:"
 """The start of the key of a row whose primary key is NULL; 32 hexadecimal digits of a hash follow."""
 
+_MOST_BYTES = 2_200
+"""PostgreSQL's indexes take 2,700 bytes; a default transaction id of more than 2,000 is refused anyway."""
+
 
 def row_keys(
     key_columns: Sequence[Sequence[object]], texts: Sequence[Sequence[str | None]], types: Sequence[str]
@@ -23,8 +26,16 @@ def row_keys(
         if any(part is None for part in parts):
             keys.append(KEYLESS + _row_hash([column[index] for column in texts], types[index]))
         else:
-            keys.append(":".join(_part(part) for part in parts))
+            keys.append(_bounded(":".join(_part(part) for part in parts)))
     return keys
+
+
+def _bounded(key: str) -> str:
+    """The key, or its start and a hash where it is too long for an index; Lago refuses its id as well."""
+    if len(key) <= _MOST_BYTES // 4 or len(key.encode()) <= _MOST_BYTES:
+        return key
+    start = key.encode()[: _MOST_BYTES - 32].decode(errors="ignore")
+    return start + blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def _part(value: object) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +20,10 @@ from lago_pipeline.errors import FatalError
 from lago_pipeline.spool.folder import written_aside
 
 GROUP_ROWS = 100_000
+GROUP_BYTES = 256 << 20
+"""Rows of many kilobytes make a group full sooner, so that memory stays flat."""
 _FOOTER = b"lago_pipeline"
+_Footer = TypeVar("_Footer")
 _KEY = "row_key"
 
 
@@ -31,7 +34,7 @@ class SpoolWriter:
     schema: pa.Schema
     parquet: pq.ParquetWriter
     in_order: bool
-    group_rows: int = GROUP_ROWS
+    group_rows: int
     rows: int = 0
     groups: int = 0
     _waiting: list[pa.Table] = field(default_factory=list)
@@ -40,7 +43,8 @@ class SpoolWriter:
         """Add rows, in any order unless the file is written `in_order`."""
         self.rows += table.num_rows
         self._waiting.append(table)
-        if sum(waiting.num_rows for waiting in self._waiting) >= self.group_rows:
+        rows = sum(waiting.num_rows for waiting in self._waiting)
+        if rows >= self.group_rows or sum(waiting.nbytes for waiting in self._waiting) >= GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -95,15 +99,34 @@ class SpoolFile:
     footer: Mapping[str, Any]
     schema: pa.Schema
     _parquet: pq.ParquetFile
+    _path: Path
+    _remedy: str
+
+    def footer_as(self, kind: type[_Footer]) -> _Footer:
+        """The footer as a value; raises FatalError where another version of this package wrote it."""
+        try:
+            return kind(**self.footer)
+        except TypeError:
+            raise FatalError(
+                f"the spool file {self._path.name} is of another version: {self._remedy}"
+            ) from None
 
     def groups(self) -> Iterator[pa.Table]:
-        """One table a row group."""
-        for group in range(self._parquet.num_row_groups):
-            yield self._parquet.read_row_group(group)
+        """One table a row group; raises FatalError where the file is damaged."""
+        with _damage(self._path, self._remedy):
+            for group in range(self._parquet.num_row_groups):
+                table = self._parquet.read_row_group(group)
+                _check_rows(table.num_rows, self._parquet.metadata.row_group(group))
+                yield table
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """All rows in pieces of up to `rows`, regardless of row groups."""
-        return iter(self._parquet.iter_batches(batch_size=rows))
+        """All rows in pieces of up to `rows`, regardless of row groups; raises FatalError as `groups`."""
+        with _damage(self._path, self._remedy):
+            counted = 0
+            for batch in self._parquet.iter_batches(batch_size=rows):
+                counted += batch.num_rows
+                yield batch
+            _check_rows(counted, self._parquet.metadata)
 
 
 @contextmanager
@@ -113,18 +136,33 @@ def opened_spool(path: Path, remedy: str) -> Iterator[SpoolFile]:
     The file stays the same one while it is open, also when a newer one takes its name.
     """
     with ExitStack() as stack:
-        try:
-            parquet = stack.enter_context(pq.ParquetFile(path))
+        with _damage(path, remedy):
+            parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
             footer = json.loads((parquet.metadata.metadata or {})[_FOOTER])
-        except (FileNotFoundError, KeyError, pa.ArrowInvalid) as error:
-            kind = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
-            raise FatalError(f"the spool file {path.name} {kind}: {remedy}") from error
-        yield SpoolFile(footer, parquet.schema_arrow, parquet)
+        yield SpoolFile(footer, parquet.schema_arrow, parquet, path, remedy)
+
+
+def _check_rows(counted: int, promised: pq.FileMetaData | pq.RowGroupMetaData) -> None:
+    if counted != promised.num_rows:
+        raise pa.ArrowInvalid(f"{counted} rows instead of {promised.num_rows}")
+
+
+@contextmanager
+def _damage(path: Path, remedy: str) -> Iterator[None]:
+    """Turn every way in which Parquet meets a broken file into one line with a remedy."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FatalError(f"the spool file {path.name} is missing: {remedy}") from error
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise FatalError(f"the spool file {path.name} is damaged: {remedy}") from error
 
 
 def _open(stack: ExitStack, path: Path, schema: pa.Schema, *, in_order: bool) -> SpoolWriter:
-    parquet = stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd"))
-    return SpoolWriter(schema, parquet, in_order)
+    parquet = stack.enter_context(
+        pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+    )
+    return SpoolWriter(schema, parquet, in_order, GROUP_ROWS)
 
 
 def _finish(writer: SpoolWriter, footer: Mapping[str, Any]) -> None:
@@ -162,7 +200,7 @@ class _Cursor:
     def __init__(self, path: Path, group: int, batch_rows: int) -> None:
         parquet = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 16)
         self._batches = parquet.iter_batches(batch_size=batch_rows, row_groups=[group])
-        self._left = parquet.metadata.row_group(group).num_rows
+        self._left: int = parquet.metadata.row_group(group).num_rows
         self._table: pa.Table | None = None
 
     @property

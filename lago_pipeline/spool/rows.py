@@ -1,10 +1,9 @@
 """The file of extracted usage rows: every column as text, and one column of type letters."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -103,6 +102,5 @@ class RowsFile:
 def rows_opened(path: Path) -> Iterator[RowsFile]:
     """Open a partition's rows; raises FatalError where they were never extracted."""
     with opened_spool(path, "materialize usage_rows for this partition again") as file:
-        footer: Mapping[str, Any] = file.footer
         columns = tuple(name.removeprefix(_PREFIX) for name in file.schema.names[2:])
-        yield RowsFile(RowsFooter(**footer), columns, file)
+        yield RowsFile(file.footer_as(RowsFooter), columns, file)

@@ -91,7 +91,11 @@ def test_opening_twice_changes_nothing(ledger_engine: sa.Engine) -> None:
 
 def test_processes_that_open_a_new_ledger_at_once_agree(database_url: str) -> None:
     """Four first starts at the same moment make one schema."""
-    program = "import sys; from lago_pipeline.ledger.database import open_ledger; open_ledger(sys.argv[1]).dispose()"
+    program = (
+        "import sys\n"
+        "from lago_pipeline.ledger.database import open_ledger\n"
+        "open_ledger(sys.argv[1]).dispose()\n"
+    )
     processes = [subprocess.Popen([sys.executable, "-c", program, database_url]) for _ in range(4)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0, 0, 0]
 
@@ -162,8 +166,8 @@ def test_the_view_has_the_columns_that_people_rely_on(ledger_engine: sa.Engine) 
     lines = {line["row_key"]: line for line in view(ledger_engine, "lago_events")}
     assert list(lines["l"]) == [
         "destination", "sync", "partition", "row_key", "revision", "transaction_id", "code",
-        "external_subscription_id", "timestamp", "properties", "fingerprint", "status", "reason", "http_status",
-        "attempts", "run_id", "first_seen_at", "updated_at",
+        "external_subscription_id", "timestamp", "properties", "fingerprint", "status", "reason",
+        "http_status", "attempts", "run_id", "first_seen_at", "updated_at",
     ]  # fmt: skip
     assert lines["k"]["transaction_id"] == odd.transaction_id
     assert lines["l"]["transaction_id"] == "calls:calls:l"

@@ -1,0 +1,83 @@
+"""When a request is tried again: after a backoff of its own, or when Lago told everybody to come back."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tenacity import RetryCallState, Retrying, retry_if_result, wait_exponential, wait_random
+
+from lago_pipeline.deliver.pace import Pace
+from lago_pipeline.lago.answers import Answer, Meaning
+
+logger = logging.getLogger(__name__)
+
+MAX_THROTTLES = 100
+"""So many 429 answers to one request end its tries."""
+
+_AGAIN = (Meaning.UNCERTAIN, Meaning.THROTTLED)
+BACKOFF = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Tries a request until Lago answers it. `stop`, once set, ends further tries.
+
+    `retries` holds Lago's words on every try that was followed by another; appending is atomic.
+    """
+
+    pace: Pace
+    stop: threading.Event
+    sleep: Callable[[float], object]
+    backoff: Callable[[RetryCallState], float] = BACKOFF
+    retries: list[str] = field(default_factory=list)
+
+    def answer(self, request: Callable[[], Answer], max_attempts: int) -> Answer:
+        """The last answer to a request, after as many tries as are allowed."""
+        retrying = Retrying(
+            retry=retry_if_result(lambda answer: answer.meaning in _AGAIN),
+            stop=_Tries(max_attempts, self.stop),
+            wait=self._wait,
+            sleep=self._nap,
+            before_sleep=self._before_sleep,
+            retry_error_callback=_answer,
+        )
+        answer: Answer = retrying(request)
+        return answer
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds of this worker alone; a wait that Lago asked for is kept by the pace, for all workers."""
+        if _answer(state).wait_seconds is None:
+            return self.backoff(state)
+        return random.uniform(0, 0.1)  # noqa: S311 - spreads the workers that were paused together
+
+    def _nap(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+    def _before_sleep(self, state: RetryCallState) -> None:
+        answer = _answer(state)
+        self.retries.append(answer.words)
+        logger.info("retrying a request after try %s: %s", state.attempt_number, answer.words)
+        if answer.wait_seconds is not None:
+            self.pace.pause(answer.wait_seconds)
+
+
+class _Tries:
+    """Ends a request's tries; those that Lago throttled with a time to come back use up none."""
+
+    def __init__(self, most: int, stop: threading.Event) -> None:
+        self._most = most
+        self._stop = stop
+        self._throttled = 0
+
+    def __call__(self, state: RetryCallState) -> bool:
+        self._throttled += _answer(state).wait_seconds is not None
+        used = state.attempt_number - self._throttled
+        return self._stop.is_set() or self._throttled >= MAX_THROTTLES or used >= self._most
+
+
+def _answer(state: RetryCallState) -> Answer:
+    assert state.outcome is not None  # noqa: S101 - tenacity asks only after a try
+    answer: Answer = state.outcome.result()
+    return answer

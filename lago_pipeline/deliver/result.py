@@ -1,0 +1,55 @@
+"""What became of one batch, and the outcomes that Lago's words lead to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lago_pipeline.errors import ConfigError
+from lago_pipeline.event import Event
+from lago_pipeline.lago.readback import difference
+from lago_pipeline.ledger.events import Outcome
+from lago_pipeline.refusals import Problem, Reason
+from lago_pipeline.report import Status
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """Outcomes, events left without one and why, and the error that ends the run, if any.
+
+    `missing` are events that were looked for and that Lago does not hold.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    pending: list[Event] = field(default_factory=list)
+    missing: list[Event] = field(default_factory=list)
+    pending_words: str = ""
+    error: ConfigError | None = None
+
+    def leave(self, events: Sequence[Event], why: str | Exception) -> None:
+        """Count events as pending, and say why; a ConfigError ends the run."""
+        self.pending += events
+        self.pending_words = str(why)
+        if isinstance(why, ConfigError):
+            self.error = why
+
+
+def accepted(event: Event, http_status: int | None) -> Outcome:
+    """Lago took the event."""
+    return Outcome(event, Status.ACCEPTED, None, http_status)
+
+
+def rejected(event: Event, words: str, http_status: int | None) -> Outcome:
+    """Lago refused the event, in its own words."""
+    return Outcome(event, Status.REJECTED, str(Problem(Reason.REFUSED_BY_LAGO, words)), http_status)
+
+
+def hidden(event: Event, words: str, http_status: int | None) -> Outcome:
+    """Lago refuses the id as taken, and shows no event under it."""
+    return Outcome(event, Status.REJECTED, str(Problem(Reason.HIDDEN_EVENT, words)), http_status)
+
+
+def compared(event: Event, held: Mapping[str, object], http_status: int | None) -> Outcome:
+    """Lago holds an event under this id: ours, or another."""
+    words = difference(event, held)
+    if words is None:
+        return accepted(event, http_status)
+    return Outcome(event, Status.CONFLICT, str(Problem(Reason.DIFFERENT_EVENT, words)), http_status)

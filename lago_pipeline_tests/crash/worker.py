@@ -1,0 +1,93 @@
+"""A process that delivers one partition in children of its own, for a test to kill.
+
+It imports everything once and then forks a child for each line it reads: `<run id> <bytes>`, where bytes
+limits the size of the files that the delivery may write (0: none). It answers with the child's process id,
+and with its exit status once it has ended. Arguments: the folder, Lago's URL and key.
+"""
+
+import os
+import resource
+import sys
+import threading
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import orjson
+import requests
+
+from lago_pipeline.errors import LagoPipelineError
+from lago_pipeline.lago.client import LagoClient
+from lago_pipeline.ledger.database import open_ledger
+from lago_pipeline.pipeline import Pipeline
+from lago_pipeline.source.warehouse import warehouse_engine
+from lago_pipeline.spool.folder import Spool
+from lago_pipeline.sync import Delivery
+from lago_pipeline_tests.deliver.world import DAY, SYNC
+
+INTERRUPTED = 130
+FAILED = 70
+UNSETTLED = 71
+_LONGEST_SLEEP = 0.02
+_LATE_IMPORTS = ("alembic.command", "pandas")
+"""What a first run imports on its way (pandas for pyarrow): done once here, not in every child."""
+
+
+class RecordingSession(requests.Session):
+    """Notes the ids of every batch in a file before it goes: a kill cannot take that back."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
+        """Note, then send."""
+        if method == "POST":
+            events = orjson.loads(options["data"])["events"]
+            os.write(self._file, orjson.dumps([event["transaction_id"] for event in events]) + b"\n")
+        return super().request(method, url, *args, **options)
+
+
+def deliver(folder: Path, api_url: str, api_key: str, run_id: str, most_bytes: int) -> int:
+    """All three steps, as an asset would take them; returns the exit status."""
+    sync = replace(SYNC, delivery=Delivery(batch_size=20, concurrency=4, max_attempts=8))
+    pipeline = Pipeline(sync, Spool(folder / "spool"), run_id, say=lambda _: None)
+    stop = threading.Event()
+    try:
+        pipeline.extract(DAY, warehouse_engine(f"sqlite:///{folder}/warehouse.db"))
+        pipeline.render(DAY)
+        ledger = open_ledger(f"sqlite:///{folder}/ledger.db")
+        if most_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+        with LagoClient(
+            api_url, api_key, session=lambda: RecordingSession(folder / f"{run_id}.sent")
+        ) as lago:
+            report = pipeline.deliver(
+                DAY, ledger, lago, stop=stop, sleep=lambda seconds: stop.wait(min(seconds, _LONGEST_SLEEP))
+            )
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except LagoPipelineError as error:
+        (folder / f"{run_id}.error").write_text(f"{type(error).__name__}: {error}")
+        return FAILED
+    return 0 if report.is_settled else UNSETTLED
+
+
+def main(folder: str, api_url: str, api_key: str) -> None:
+    """Fork a child for each line."""
+    if "dagster" in sys.modules:
+        raise SystemExit("the pipeline must not import Dagster")
+    for name in _LATE_IMPORTS:
+        import_module(name)
+    for line in sys.stdin:
+        run_id, most_bytes = line.split()
+        child = os.fork()
+        if child == 0:
+            os._exit(deliver(Path(folder), api_url, api_key, run_id, int(most_bytes)))
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Promises of what speaks to Lago: what its answers mean, and what goes over the wire."""

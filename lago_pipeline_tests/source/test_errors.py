@@ -1,0 +1,130 @@
+"""What goes wrong at a source is told in one line, without its password, by the right class."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lago_pipeline.errors import ConfigError, LagoPipelineError, RetriableError
+from lago_pipeline.sync import Sync
+from lago_pipeline_tests.postgres import PASSWORD, USER, PostgresServer
+from lago_pipeline_tests.source.reading import engine_of, read, usage_sync
+
+TABLE = "create table u (id int, at {type}, j {json})"
+
+
+def refusal(url: str, sync: Sync, *statements: str) -> LagoPipelineError:
+    """The error of reading a source: one line, and no password in it."""
+    with pytest.raises(LagoPipelineError) as caught, engine_of(url, *statements) as engine:
+        read(engine, sync)
+    words = str(caught.value)
+    assert len(words.splitlines()) == 1
+    assert PASSWORD not in words
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"table": "nowhere"}, "nowhere"),
+        ({"table": "main.nowhere"}, "main.nowhere"),
+        ({"query": "select id, at, absent from u"}, "absent"),
+        ({"query": "selec id from u"}, "syntax error"),
+        ({"query": "select id, at from u where ("}, ""),
+        ({"query": ""}, ""),
+        ({"query": "select 1; drop table u"}, ""),
+        ({"query": "delete from u returning id, at"}, ""),
+        ({"table": "u", "primary_key": ("id", "part")}, "no column 'part': its columns are id, at, j"),
+        ({"table": "u", "time_column": "At"}, "no column 'At': its columns are id, at, j"),
+        ({"table": "u", "updated_at_column": "loaded"}, "no column 'loaded'"),
+    ],
+)
+def test_a_wrong_declaration_is_a_config_error(database_url: str, source: dict[str, Any], words: str) -> None:
+    """A missing table or column, or SQL that is none, must be changed by a person."""
+    is_postgres = database_url.startswith("postgresql")
+    table = TABLE.format(
+        type="timestamptz" if is_postgres else "text", json="json" if is_postgres else "text"
+    )
+    error = refusal(database_url, usage_sync(**source), table)
+    assert isinstance(error, ConfigError)
+    assert words in str(error)
+
+
+def test_a_time_column_that_is_no_time_is_a_config_error(postgres_database: str) -> None:
+    """The message names the column and what to do."""
+    error = refusal(postgres_database, usage_sync("u", time_column="j"), "create table u (id int, j jsonb)")
+    assert isinstance(error, ConfigError)
+    assert "time_column 'j' is neither a timestamp nor a number: cast it" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "database", "words"),
+    [
+        (USER, "wrong-password", "postgres", "password authentication failed"),
+        ("nobody-here", PASSWORD, "postgres", "password authentication failed"),
+        (USER, PASSWORD, "no_such_database", "does not exist"),
+    ],
+)
+def test_a_refused_connection_is_a_config_error(
+    postgres_server: PostgresServer, user: str, password: str, database: str, words: str
+) -> None:
+    """Trying the same wrong password again would never help."""
+    error = refusal(postgres_server.url(database, user, password), usage_sync("u"))
+    assert isinstance(error, ConfigError)
+    assert words in str(error)
+    assert password not in str(error)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "host.invalid:5432"])
+def test_a_server_that_is_away_is_retriable(host: str) -> None:
+    """The same run may succeed later."""
+    url = f"postgresql+psycopg://{USER}:{PASSWORD}@{host}/usage"
+    assert isinstance(refusal(url, usage_sync("u")), RetriableError)
+
+
+def test_a_database_that_takes_no_connection_is_retriable(postgres_database: str) -> None:
+    """Too many connections is a matter of time."""
+    name = postgres_database.rpartition("/")[2]
+    with engine_of(postgres_database, f"alter database {name} connection limit 0"):
+        pass
+    with engine_of(postgres_database, "create role crowded login password 'open-sesame'"):
+        pass
+    url = postgres_database.replace(f"//{USER}:", "//crowded:")
+    try:
+        assert isinstance(refusal(url, usage_sync("u")), RetriableError)
+    finally:
+        with engine_of(postgres_database, "drop role crowded"):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nonsense", "is no SQLAlchemy URL"),
+        (f"postgresql+psycopg://a:b@{PASSWORD}:port/db", "is no SQLAlchemy URL"),
+        (f"postgresql+psycopg://a:x:{PASSWORD}@h:{PASSWORD}/db", "is no SQLAlchemy URL"),
+        (f"paradox://a:{PASSWORD}@h/db", "unknown database"),
+        (f"mysql+pymysql://a:{PASSWORD}@h/db", "the driver pymysql of the warehouse is not installed"),
+        (f"postgresql://a:{PASSWORD}@127.0.0.1/db?nonsense=1", "nonsense"),
+        (f"postgresql+psycopg_async://a:{PASSWORD}@h/db", "psycopg_async is asynchronous"),
+        ("sqlite:////nowhere/usage.db", "/nowhere/usage.db does not exist"),
+        ("sqlite:////tmp", "/tmp does not exist"),
+        ("sqlite:///" + str(Path(__file__)), "file is not a database"),
+    ],
+)
+def test_a_wrong_url_is_a_config_error(url: str, words: str) -> None:
+    """A typo, a missing driver or a missing file must be changed by a person."""
+    error = refusal(url, usage_sync("u"))
+    assert isinstance(error, ConfigError)
+    assert words in str(error)
+
+
+def test_text_that_is_no_unicode_is_a_config_error(sqlite_database: str) -> None:
+    """SQLite takes any bytes as text; they are named, not guessed."""
+    statements = [
+        "create table u (id int, at text, v text)",
+        "insert into u values (1, '2026-01-01', cast(x'ff' as text))",
+    ]
+    error = refusal(sqlite_database, usage_sync("u"), *statements)
+    assert isinstance(error, ConfigError)
+    assert "decode" in str(error)

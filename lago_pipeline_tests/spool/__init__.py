@@ -1,0 +1,1 @@
+"""Promises of the spool: files that are whole, sorted and exact."""
