@@ -5,7 +5,6 @@ must never reach an organisation that sends invoices.
 """
 
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ import requests
 
 from lago_pipeline.demo.customers import CUSTOMERS
 from lago_pipeline.errors import ConfigError, RetriableError
+from lago_pipeline.settings import is_loopback
 
 Payload = Mapping[str, Any]
 
@@ -54,19 +54,12 @@ def seed_catalog(api_url: str, api_key: str) -> None:
 
 
 def require_loopback(api_url: str) -> None:
-    """Raise ConfigError unless the URL's host is this computer."""
-    host = urlsplit(api_url).hostname or ""
-    if host != "localhost" and not _is_loopback_address(host):
+    """Raise ConfigError unless the URL's host is this computer: made-up usage must never be billed."""
+    if not is_loopback(api_url):
+        host = urlsplit(api_url).hostname or ""
         raise ConfigError(
             f"the demo bills made-up usage, so LAGO_API_URL must be on loopback (127.0.0.1), not on {host!r}"
         )
-
-
-def _is_loopback_address(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _metric_id(lago: "_Lago", metric: Payload) -> str:
