@@ -26,8 +26,9 @@ from lago_pipeline.ledger.database import writing
 from lago_pipeline.ledger.events import KeyRange
 from lago_pipeline.ledger.lock import WAIT_SECONDS, partition_lock
 from lago_pipeline.ledger.partitions import open_partition, read_partition
-from lago_pipeline.ledger.registry import Organization, RegisteredSync, register
+from lago_pipeline.ledger.registry import RegisteredSync, register
 from lago_pipeline.ledger.runs import start_run
+from lago_pipeline.organization import Organization
 from lago_pipeline.partition import Partition
 from lago_pipeline.plan.guard import check_snapshot, check_template, is_nothing_new
 from lago_pipeline.render.partition_events import RenderCounts, partition_events

@@ -15,7 +15,7 @@ from requests.auth import AuthBase
 from lago_pipeline import __version__
 from lago_pipeline.errors import ConfigError, RetriableError
 from lago_pipeline.lago.answers import Answer, lost, read_answer, stop_words
-from lago_pipeline.ledger.registry import Organization
+from lago_pipeline.organization import Organization
 from lago_pipeline.settings import checked_api_url
 
 CONNECT_SECONDS = 5.0

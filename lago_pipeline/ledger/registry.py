@@ -6,16 +6,8 @@ import sqlalchemy as sa
 
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.ledger.database import reading, writing
+from lago_pipeline.organization import Organization
 from lago_pipeline.sync import Sync
-
-
-@dataclass(frozen=True, slots=True)
-class Organization:
-    """Lago's organization behind an API key; `events_store` is `postgres` or `clickhouse`."""
-
-    lago_id: str
-    name: str
-    events_store: str
 
 
 @dataclass(frozen=True, slots=True)

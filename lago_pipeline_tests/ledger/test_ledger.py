@@ -15,8 +15,9 @@ from lago_pipeline.ledger import events, partitions
 from lago_pipeline.ledger.database import open_ledger, reading, writing
 from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.partitions import Settlement, State
-from lago_pipeline.ledger.registry import Organization, activate, find, register
+from lago_pipeline.ledger.registry import activate, find, register
 from lago_pipeline.ledger.runs import start_run
+from lago_pipeline.organization import Organization
 from lago_pipeline.partition import Partition
 from lago_pipeline.report import Counts, Status
 from lago_pipeline.sync import Source, Sync
