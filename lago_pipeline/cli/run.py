@@ -80,6 +80,8 @@ def _delivered(
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             )
             yield from _lines(project, item, result.run_id)
+            if _is_interrupted(result):
+                raise click.Abort  # Ctrl-C: what was in flight is settled, the rest is pending
             if error := _error(result):
                 errors.append(f"{item.sync.name}: {error}")
                 return
@@ -120,6 +122,12 @@ def _error(result: "dg.ExecuteInProcessResult") -> str | None:
             return str(told.description)
         return str(failure.error.message).strip().splitlines()[0] if failure.error else "the step failed"
     return None if result.success else "the run failed"
+
+
+def _is_interrupted(result: "dg.ExecuteInProcessResult") -> bool:
+    failures = (event.step_failure_data for event in result.all_events if event.is_step_failure)
+    errors = [failure.error for failure in failures if failure.error]
+    return any(error.cls_name == "DagsterExecutionInterruptedError" for error in errors)
 
 
 def _planned(project: Project, item: ProjectSync, partitions: list[Partition]) -> Iterator[Line]:
