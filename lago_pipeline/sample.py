@@ -12,7 +12,7 @@ from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.event import Event
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import writing
-from lago_pipeline.ledger.events import KeyRange, mark_sending
+from lago_pipeline.ledger.events import KeyRange, mark_sending, read_lines
 from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.partitions import open_partition
 from lago_pipeline.ledger.registry import register
@@ -22,7 +22,9 @@ from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.source.query import SourceReader
-from lago_pipeline.spool.rows import stored_rows
+from lago_pipeline.spool.rows import StoredRow, stored_rows
+
+ACCEPTED_BEFORE = "accepted before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +36,21 @@ class Sample:
 
 
 def sample_rows(pipeline: Pipeline, partition: Partition, warehouse: sa.Engine, most: int) -> list[Sample]:
-    """The first rows of a partition as the source gives them, rendered; raises as `Pipeline.extract`."""
+    """The first rows of a partition as the source gives them, rendered; raises as `Pipeline.extract`.
+
+    The whole partition is read for rows that share their keys: a row that a run would refuse as a
+    duplicate is refused here too.
+    """
     reader = SourceReader(warehouse, pipeline.sync)
     rows = reader.probe(partition)
     pipeline.template.check_columns(rows.columns)
-    stream = reader.stream(rows)
-    try:
-        taken = next((chunk for chunk in stream if chunk), [])[:most]
-    finally:
-        stream.close()
-    stored = sorted(
-        stored_rows(taken, rows.columns, pipeline.sync.source.primary_key), key=lambda row: row.row_key
-    )
+    taken: list[StoredRow] = []
+    keys: set[str] = set()
+    for chunk in reader.stream(rows):
+        stored = stored_rows(chunk, rows.columns, pipeline.sync.source.primary_key) if chunk else []
+        keys = keys or {row.row_key for row in stored[:most]}
+        taken += [row for row in stored if row.row_key in keys]
+    stored = sorted(taken, key=lambda row: row.row_key)
     renderer = EventRenderer(pipeline.sync, pipeline.template, partition)
     events = partition_events(renderer, rows.columns, stored, RenderCounts())
     by_key = {row.row_key: dict(zip(rows.columns, row.values(), strict=True)) for row in stored}
@@ -70,6 +75,7 @@ def send_samples(
         events = [sample.event for sample in samples]
         plan = planned_range(ledger, sync_id, partition, events, KeyRange(None, None))
         with writing(ledger) as connection:
+            lines = read_lines(connection, sync_id, partition, KeyRange(None, None))
             keys = [event.row_key for event in plan.to_send] or [""]
             mark_sending(connection, sync_id, partition, run, min(keys), max(keys), pipeline.now_ms())
         settler = Settler(
@@ -77,7 +83,9 @@ def send_samples(
         )
         for event in events:
             outcomes = [outcome for outcome in plan.refused if outcome.event is event]
-            words = "accepted before"
+            line = lines.get(event.identity)
+            is_same = line is not None and line.fingerprint == event.fingerprint
+            words = ACCEPTED_BEFORE if is_same else "changed since it was accepted: not sent"
             if event in plan.to_send:
                 result = sender.send([event], reads_back=organization.events_store == "clickhouse")
                 if result.error is not None:

@@ -12,11 +12,13 @@ from lago_pipeline.cli.project import Project, ProjectSync, load_project, partit
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.partition import Partition
 from lago_pipeline.pipeline import Pipeline
-from lago_pipeline.sample import Sample, sample_rows, send_samples
+from lago_pipeline.report import Status
+from lago_pipeline.sample import ACCEPTED_BEFORE, Sample, sample_rows, send_samples
 from lago_pipeline.settings import Settings
 from lago_pipeline.spool.folder import Spool
 
 _MOST_EMPTY = 400
+_BILLED = (Status.ACCEPTED, ACCEPTED_BEFORE)
 
 
 @click.command()
@@ -32,7 +34,7 @@ def preview(sync: str, rows: int, partition: str | None, *, send: bool, as_json:
     project = load_project()
     (item,) = project.chosen(sync)
     pipeline = Pipeline(item.sync, Spool(Settings().state / "spool"), "preview", say=lambda _: None)
-    candidates = partitions_between(item.wiring, partition, partition)[:-_MOST_EMPTY:-1]
+    candidates = partitions_between(item.wiring, partition, partition)[: -_MOST_EMPTY - 1 : -1]
     with project.resources(item.wiring.warehouse) as (warehouse,), warehouse.connected() as engine:
         found = ((day, sample_rows(pipeline, day, engine, rows)) for day in candidates)
         day, samples = next(((day, taken) for day, taken in found if taken), (None, []))
@@ -43,7 +45,7 @@ def preview(sync: str, rows: int, partition: str | None, *, send: bool, as_json:
     answers = list(_sent(project, item, pipeline, day, samples)) if send else []
     documents = list(_documents(day, samples, answers))
     _print(documents, as_json=as_json)
-    if any(document["problem"] for document in documents) or any(answer != "accepted" for answer in answers):
+    if any(document["problem"] for document in documents) or any(answer not in _BILLED for answer in answers):
         raise click.exceptions.Exit(1)
 
 

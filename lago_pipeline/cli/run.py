@@ -71,8 +71,9 @@ def _delivered(
 
     job = project.definitions.resolve_job_def(f"{item.sync.name}_sync")
     keys = [partition.key for partition in partitions]
+    order = item.wiring.partitions_def.get_partition_keys()
     with _instance() as instance:
-        for chunk in ranges(keys, keys, item.wiring.per_run):
+        for chunk in ranges(keys, order, item.wiring.per_run):
             result = job.execute_in_process(
                 instance=instance,
                 tags=range_tags(chunk),

@@ -25,7 +25,7 @@ class SourceAttributes(dg.Model, dg.Resolvable):
     query_file: str | None = Field(default=None, description="A file with the query, beside this YAML file.")
     primary_key: Names = Field(description="The column, or columns, that identify a row for all time.")
     time_column: str = Field(
-        description="When the usage happened: decides the partition and the event's timestamp."
+        min_length=1, description="When the usage happened: decides the partition and the event's timestamp."
     )
     timezone: str = Field(default="UTC", description="The time zone of timestamps that carry none.")
     updated_at_column: str | None = Field(
@@ -46,7 +46,8 @@ class SourceAttributes(dg.Model, dg.Resolvable):
     @field_validator("primary_key")
     @classmethod
     def _some_key(cls, value: Names) -> Names:
-        if not value or (isinstance(value, list) and len(set(value)) != len(value)):
+        names = [value] if isinstance(value, str) else value
+        if not all(names) or not names or len(set(names)) != len(names):
             raise ValueError("primary_key needs at least one column, each named once")
         return value
 
@@ -111,7 +112,9 @@ class RetentionAttributes(dg.Model, dg.Resolvable):
     """How long copies are kept, in days."""
 
     spool_days: int = Field(default=7, ge=1, description="Spool files of rows and events.")
-    properties_days: int = Field(default=400, ge=1, description="The ledger's copies of properties.")
+    properties_days: int = Field(
+        default=400, ge=1, description="The ledger's copies of properties; not applied yet, all are kept."
+    )
 
 
 def duration(text: str) -> timedelta:

@@ -1,5 +1,6 @@
 """The component: a sync declared in YAML becomes assets, a job, a schedule and checks."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import Self
@@ -25,6 +26,7 @@ from lago_pipeline.render.template import event_template
 from lago_pipeline.resources import DEFAULT_RESOURCES, LAGO_KEY, LEDGER_KEY, WAREHOUSE_KEY
 from lago_pipeline.sync import Delivery, Retention, Source, Sync
 
+_ASSET_NAME = re.compile(r"[A-Za-z0-9_]+")
 _PER_RUN = {"daily": 7, "hourly": 168}
 
 
@@ -123,13 +125,17 @@ class UsageSync(dg.Component, dg.Model, dg.Resolvable):
             return path.read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"sync {self.name}: query_file {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"sync {self.name}: query_file {path} is not UTF-8 text") from error
 
     def _upstream(self) -> list[dg.AssetKey]:
         if self.source.asset:
             return [dg.AssetKey.from_user_string(name) for name in _listed(self.source.asset)]
-        if self.source.table is None or self.source.table in OWN_NAMES:
-            return []  # Dagster would take a table `events` for our asset of that name, in a circle
-        return [dg.AssetKey(self.source.table.split("."))]
+        path = (self.source.table or "").split(".")
+        # Dagster would take a table `events` for our asset of that name, in a circle
+        is_own = path[0] in OWN_NAMES if len(path) == 1 else path[0] == self.name and path[1] in OWN_NAMES
+        is_key = all(_ASSET_NAME.fullmatch(part) for part in path)
+        return [dg.AssetKey(path)] if is_key and not is_own else []
 
 
 def _listed(names: Names) -> list[str]:

@@ -93,6 +93,10 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         cursor.execute("pragma synchronous = full")  # a settled event survives a power cut
         cursor.close()
 
+    @sa.event.listens_for(engine, "invalidate")
+    def _let_go(connection: Any, *_: object) -> None:  # noqa: ANN401 - the driver's own type
+        connection.rollback()  # a connection that Ctrl-C cut off must not keep the write lock
+
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         reads = connection.get_execution_options().get(_READ_ONLY, False)

@@ -66,6 +66,8 @@ class SourceReader:
                 "number: cast it in source.query"
             )
         window = TimeWindow(partition, kind, source.timezone)
+        if query.has_own_window:
+            window.check_own_bounds(source.query or "")
         bounds = window.own_bounds() if query.has_own_window else window.bounds()
         return SourceRows(columns, window, query.windowed(window), bounds, query.has_own_window)
 
@@ -77,9 +79,25 @@ class SourceReader:
             # yield_per is ignored for text(): stream_results and partitions() keep memory flat
             streamed = connection.execution_options(stream_results=True)
             with closing(streamed.execute(sa.text(rows.sql), rows.parameters)) as result:
+                is_empty = True
                 for chunk in result.partitions(CHUNK_ROWS):
+                    is_empty = False
                     fetched = [tuple(row) for row in chunk]
                     yield fetched if exact else [row for row in fetched if rows.window.holds(row[index])]
+            if is_empty and rows.has_own_window:
+                self._check_numeric_times(connection, rows)
+
+    def _check_numeric_times(self, connection: sa.Connection, rows: SourceRows) -> None:
+        """On SQLite a number is never greater than a text: such a query would find nothing for ever."""
+        numeric = rows.window.numeric_own_bounds()
+        if numeric is None:
+            return
+        with closing(connection.execute(sa.text(rows.sql), numeric)) as result:
+            if result.first() is not None:
+                raise ConfigError(
+                    f"sync {self._sync.name}: the query compares numbers with :start and :end, which are text "
+                    "on SQLite: write column >= unixepoch(:start) and column < unixepoch(:end)"
+                )
 
     def _column_types(self, partition: Partition) -> list[tuple[str, object]]:
         """Names and type codes; a query's own bounds are untyped first, then times for its functions."""

@@ -4,6 +4,7 @@ Bounds may fetch a little more than the partition where a database cannot compar
 local times near a change of the clocks); `TimeWindow.holds` is the exact test, made in Python.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,14 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from lago_pipeline.errors import ConfigError
 from lago_pipeline.partition import Partition
 from lago_pipeline.refusals import ProblemError
 from lago_pipeline.values import MILLISECONDS_FROM, plausible_timestamp_ms, timestamp_ms
 
 _EPOCH_DIGITS = (0, 3, 6, 9)
 _DAY = timedelta(days=1)
+_TIME_FUNCTION = re.compile(r"\b(datetime|unixepoch|strftime|julianday)\s*\(", re.IGNORECASE)
 
 
 class TimeKind(StrEnum):
@@ -96,6 +99,21 @@ class TimeWindow:
             return local
         before = local.replace(fold=0).utcoffset() or timedelta(0)
         return (moment.astimezone(UTC) + before).replace(tzinfo=self.zone)
+
+    def numeric_own_bounds(self) -> Mapping[str, int] | None:
+        """As `own_bounds`, in epoch seconds, where a query on SQLite may have meant numbers."""
+        if self.kind is not TimeKind.SQLITE:
+            return None
+        return {"start": self.partition.start_ms // 1000, "end": self.partition.end_ms // 1000}
+
+    def check_own_bounds(self, query: str) -> None:
+        """Raise ConfigError where SQLite would compare text times wrongly: `T` sorts after a blank."""
+        is_midnight = all(len(str(bound)) == 10 for bound in self.own_bounds().values())
+        if self.kind is TimeKind.SQLITE and not is_midnight and not _TIME_FUNCTION.search(query):
+            raise ConfigError(
+                "source.query compares text with :start and :end, which are not midnight in source.timezone: "
+                "write datetime(column) >= :start and datetime(column) < :end"
+            )
 
     def _naive_bounds(self) -> tuple[datetime, datetime]:
         """Local bounds, widened by what the zone's clocks change nearby: `holds` decides the rest."""

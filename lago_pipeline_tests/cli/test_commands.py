@@ -1,5 +1,6 @@
 """The commands on the demo's syncs: what they print, and what their exit codes say."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,39 @@ def test_the_ledger_answers_why_a_customer_is_billed(command: Command, environme
     assert rows
     assert all(code == "active_seats" and status == "accepted" for _, code, status in rows)
     assert all(transaction_id.startswith("active_seats:active_seats:") for transaction_id, _, _ in rows)
+
+
+def test_run_without_a_range_takes_only_what_is_due(command: Command, environment: Path) -> None:
+    """Days between two that are due are left alone: a gap in the days is a gap in the runs."""
+    command("run", "active_seats", *GOOD_DAY)
+    connection = sqlite3.connect(environment / "ledger.db")
+    with connection:
+        connection.execute("update syncs set activated_at_ms = 1788220800000")  # 2026-09-01
+        connection.execute(
+            "insert into partitions "
+            "(sync_id, partition_start, partition_end, partition_key, state, updated_ms) "
+            "select 1, start, start + 86400000, strftime('%Y-%m-%d', start / 1000, 'unixepoch'), 'closed', 0 "
+            "from (select 1788220800000 + value * 86400000 as start from json_each(?)) "
+            "where start <> 1788566400000",
+            (str([day for day in range(200) if day != 9]),),
+        )
+    connection.close()
+    (line, *others) = document(command("run", "active_seats", "--json"))["partitions"]
+    assert (line["partition"], line["accepted"]) == ("2026-09-10", line["extracted"])
+    assert [other["extracted"] for other in others] == [0]
+
+
+def test_a_changed_sample_is_not_called_accepted(
+    command: Command, environment: Path, lago: RunningSandbox
+) -> None:
+    """A row that changed after it was accepted is neither sent again nor shown as billed."""
+    arguments = ("preview", "active_seats", "--partition", "2026-09-05", "--rows", "1", "--send", "--json")
+    assert document(command(*arguments))[0]["lago"] == "accepted"
+    assert command(*arguments).exit_code == 0
+    connection = sqlite3.connect(environment / "ledger.db")
+    with connection:
+        connection.execute("update sent set fingerprint = x'00'")
+    connection.close()
+    again = command(*arguments)
+    assert (again.exit_code, document(again)[0]["lago"]) == (1, "changed since it was accepted: not sent")
+    assert len(lago.events()) == 1
