@@ -40,7 +40,7 @@ def preview(sync: str, rows: int, partition: str | None, *, send: bool, as_json:
         day, samples = next(((day, taken) for day, taken in found if taken), (None, []))
     if day is None:
         raise ConfigError(
-            f"sync {sync}: no rows in {len(candidates)} partitions: check source and time_column"
+            f"sync {sync}: no rows in the last {len(candidates)} partitions: name one with --partition"
         )
     answers = list(_sent(project, item, pipeline, day, samples)) if send else []
     documents = list(_documents(day, samples, answers))

@@ -95,8 +95,8 @@ class SourceReader:
         with closing(connection.execute(sa.text(rows.sql), numeric)) as result:
             if result.first() is not None:
                 raise ConfigError(
-                    f"sync {self._sync.name}: the query compares numbers with :start and :end, which are text "
-                    "on SQLite: write column >= unixepoch(:start) and column < unixepoch(:end)"
+                    f"sync {self._sync.name}: the query compares numbers with :start and :end, which are "
+                    "text on SQLite: write column >= unixepoch(:start) and column < unixepoch(:end)"
                 )
 
     def _column_types(self, partition: Partition) -> list[tuple[str, object]]:
