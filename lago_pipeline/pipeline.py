@@ -35,6 +35,7 @@ from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.render.template import EventTemplate, event_template
 from lago_pipeline.report import Counts, DeliveryReport
+from lago_pipeline.source.extent import Extent
 from lago_pipeline.source.query import SourceReader
 from lago_pipeline.spool.events import EventsFile, EventsFooter, events_opened, events_written
 from lago_pipeline.spool.folder import Spool
@@ -74,16 +75,17 @@ class Pipeline:
         rows = reader.probe(partition)
         self.template.check_columns(rows.columns)
         snapshot_ms = self.now_ms()
-        counted = 0
+        extent = Extent()
+
+        def footer() -> RowsFooter:
+            return RowsFooter(snapshot_ms, extent.rows, self.run_id, extent.fingerprint)
+
         path = self.spool.rows(self.sync.name, partition.key)
-        with rows_written(
-            path, rows.columns, source.primary_key, lambda: RowsFooter(snapshot_ms, counted, self.run_id)
-        ) as writer:
-            for chunk in reader.stream(rows):
-                counted += len(chunk)
+        with rows_written(path, rows.columns, source.primary_key, footer) as writer:
+            for chunk in reader.stream(rows, extent):
                 writer.write(chunk)
-        self.say(f"{self.sync.name} {partition.key}: extracted {counted:,} rows")
-        return RowsFooter(snapshot_ms, counted, self.run_id)
+        self.say(f"{self.sync.name} {partition.key}: extracted {extent.rows:,} rows")
+        return footer()
 
     def render(self, partition: Partition) -> EventsFooter:
         """Turn a partition's extracted rows into events in the spool; returns what was written."""
@@ -102,6 +104,7 @@ class Pipeline:
                     digest=f"{counts.digest:032x}",
                     template_hash=self.template.hash,
                     run=self.run_id,
+                    source_fingerprint=rows.footer.source_fingerprint,
                 )
 
             path = self.spool.events(self.sync.name, partition.key)

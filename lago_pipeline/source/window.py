@@ -1,7 +1,7 @@
 """The bounds of one partition as a database compares them, by the kind of its time column.
 
 Bounds may fetch a little more than the partition where a database cannot compare exactly (SQLite's text,
-local times near a change of the clocks); `TimeWindow.holds` is the exact test, made in Python.
+local times near a change of the clocks); `TimeWindow.rows_of` is the exact test, made in Python.
 """
 
 import re
@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from itertools import compress
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from lago_pipeline.errors import ConfigError
-from lago_pipeline.partition import Partition
+from lago_pipeline.partition import Partition, epoch_ms
 from lago_pipeline.refusals import ProblemError
 from lago_pipeline.values import MILLISECONDS_FROM, plausible_timestamp_ms, timestamp_ms
 
+Row = tuple[Any, ...]
 _EPOCH_DIGITS = (0, 3, 6, 9)
 _DAY = timedelta(days=1)
 _TIME_FUNCTION = re.compile(r"\b(datetime|unixepoch|strftime|julianday)\s*\(", re.IGNORECASE)
@@ -44,19 +47,37 @@ class TimeWindow:
         """Whether the database's own comparison decides, so that no row needs the test in Python."""
         return self.kind is TimeKind.AWARE
 
-    def holds(self, value: object) -> bool:
-        """Whether a row with this time belongs to the partition.
+    def instant_ms(self, value: object) -> int:
+        """The instant that a time of the source means, in epoch milliseconds; -1 for none.
 
-        A time that is no timestamp belongs to the day its first ten characters name, so that the row is
-        carried, with its reason, by exactly one partition.
+        A time that is no timestamp means the day its first ten characters name, so that the row is carried,
+        with its reason, by exactly one partition.
         """
         try:
-            return self.partition.holds(plausible_timestamp_ms(value, self.zone))
+            return plausible_timestamp_ms(value, self.zone)
         except ProblemError:
-            return self.partition.holds(_nominal_ms(value, self.zone))
+            return _nominal_ms(value, self.zone)
 
-    def bounds(self) -> Mapping[str, object]:
+    def rows_of(self, rows: list[Row], index: int) -> tuple[list[Row], int]:
+        """Those of the rows that the window holds, by the time at `index`, and the latest instant of them."""
+        if self.is_exact:
+            return self.all_of(rows, index)
+        instants = [self.instant_ms(row[index]) for row in rows]
+        held = [self.partition.holds(instant) for instant in instants]
+        return list(compress(rows, held)), max(compress(instants, held), default=-1)
+
+    def all_of(self, rows: list[Row], index: int) -> tuple[list[Row], int]:
+        """All of the rows, and the latest instant of them."""
+        if self.is_exact:
+            latest = max((row[index] for row in rows if row[index] is not None), default=None)
+            return rows, -1 if latest is None else epoch_ms(latest)
+        return rows, max((self.instant_ms(row[index]) for row in rows), default=-1)
+
+    def bounds(self, prefix: str = "") -> Mapping[str, object]:
         """Values for the names that `condition` uses."""
+        return {f"{prefix}{name}": value for name, value in self._bounds().items()}
+
+    def _bounds(self) -> Mapping[str, object]:
         match self.kind:
             case TimeKind.AWARE:
                 return {
@@ -71,20 +92,25 @@ class TimeWindow:
             case TimeKind.SQLITE:
                 return {**self._text_bounds(), **self._epoch_bounds()}
 
-    def condition(self, column: str) -> str:
-        """The SQL condition on a quoted column that fetches at least the partition's rows."""
+    def condition(self, column: str, prefix: str = "") -> str:
+        """The SQL condition on a quoted column that fetches at least the partition's rows.
+
+        `prefix` begins each name, so that two windows can stand in one query.
+        """
         plain = [("start", "end")]
         numbers = [("start_day", "end_day"), *((f"start_{n}", f"end_{n}") for n in _EPOCH_DIGITS)]
         text = [("start", "end"), ("start_basic", "end_basic"), ("start_digits", "end_digits")]
         pairs = {TimeKind.EPOCH: numbers, TimeKind.SQLITE: text + numbers}.get(self.kind, plain)
-        return " or ".join(f"({column} >= :{start} and {column} < :{end})" for start, end in pairs)
+        return " or ".join(
+            f"({column} >= :{prefix}{start} and {column} < :{prefix}{end})" for start, end in pairs
+        )
 
     def own_bounds(self) -> Mapping[str, object]:
         """Values for a query that uses `:start` and `:end` itself: exact, in the time column's own terms."""
         start, end = (self._first_local(moment) for moment in (self.partition.start, self.partition.end))
         match self.kind:
             case TimeKind.AWARE:
-                return self.bounds()
+                return self._bounds()
             case TimeKind.NAIVE:
                 return {"start": start.replace(tzinfo=None), "end": end.replace(tzinfo=None)}
             case TimeKind.EPOCH:
@@ -116,7 +142,7 @@ class TimeWindow:
             )
 
     def _naive_bounds(self) -> tuple[datetime, datetime]:
-        """Local bounds, widened by what the zone's clocks change nearby: `holds` decides the rest."""
+        """Local bounds, widened by what the zone's clocks change nearby: `rows_of` decides the rest."""
         start, end = self.partition.start.astimezone(UTC), self.partition.end.astimezone(UTC)
         moments = (start - _DAY, start, end, end + _DAY)
         offsets = [moment.astimezone(self.zone).utcoffset() or timedelta(0) for moment in moments]

@@ -47,6 +47,7 @@ class EventsFooter:
     digest: str
     template_hash: str
     run: str
+    source_fingerprint: str | None = None
 
 
 @dataclass(slots=True)

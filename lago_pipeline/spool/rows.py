@@ -18,11 +18,15 @@ _PREFIX = "row."
 
 @dataclass(frozen=True, slots=True)
 class RowsFooter:
-    """What the rows file says of itself; `snapshot_ms` was taken before the query began."""
+    """What the rows file says of itself; `snapshot_ms` was taken before the query began.
+
+    `source_fingerprint` is that of `source.extent`, or None in a file of an older version.
+    """
 
     snapshot_ms: int
     rows: int
     run: str
+    source_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
