@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from lago_pipeline.errors import ConfigError, LagoPipelineError
+from lago_pipeline.cli.causes import one_line
+from lago_pipeline.cli.location import load_location
+from lago_pipeline.errors import ConfigError
 from lago_pipeline.partition import Partition
 from lago_pipeline.sync import Sync
 
@@ -58,7 +58,7 @@ class Project:
 
 
 def load_project(folder: Path | None = None) -> Project:
-    """Find the project of a folder (by default the current one) and its syncs.
+    """Find the project of a folder (by default the current one): its own code location, and its syncs.
 
     Raises ConfigError where there is no Dagster project, no sync, or a definition that cannot be loaded.
     """
@@ -68,16 +68,28 @@ def load_project(folder: Path | None = None) -> Project:
 
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.simplefilter("ignore", category)  # Dagster's own, on how it loads a defs folder
+    folder = folder or Path.cwd()
     try:
-        tree = dg.ComponentTree.for_project(folder or Path.cwd())
+        definitions, tree = load_location(folder)
         components = tree.get_all_components(of_type=UsageSync)
-        definitions = tree.build_defs()
+        syncs = {item.name: ProjectSync(item.sync(), item.wiring()) for item in components}
     except Exception as error:
-        raise _first_cause(error) from error
+        raise one_line(error, _defs_folder(folder)) from error
     if not components:
-        raise ConfigError("this project has no sync: add a defs.yaml with type: lago_pipeline.UsageSync")
-    syncs = {item.name: ProjectSync(item.sync(), item.wiring()) for item in components}
+        raise ConfigError(
+            "this project has no sync: add one with dg scaffold defs lago_pipeline.UsageSync NAME"
+        )
     return Project(syncs, definitions)
+
+
+def _defs_folder(folder: Path) -> Path | None:
+    """The project's defs folder, for telling where an error is; None where that fails itself."""
+    import dagster as dg
+
+    try:
+        return dg.ComponentTree.for_project(folder).defs_module_path
+    except Exception:  # what is told is the first error, not this one
+        return None
 
 
 def partitions_between(wiring: "Wiring", first: str | None, last: str | None) -> list[Partition]:
@@ -100,18 +112,3 @@ def _matching(keys: Sequence[str], wanted: str) -> list[int]:
         span = f"{keys[0]} to {keys[-1]}" if keys else "none yet"
         raise ConfigError(f"there is no partition {wanted!r}: this sync has {span}")
     return found
-
-
-def _first_cause(error: BaseException) -> LagoPipelineError:
-    """What went wrong at the bottom of Dagster's chain of errors, in one line."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    for link in reversed(chain):
-        if isinstance(link, LagoPipelineError):
-            return link
-        if isinstance(link, ValidationError):
-            first = link.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            return ConfigError(f"{link.title}: {where}: {first['msg']}")
-    return ConfigError(f"the project cannot be loaded: {str(chain[-1]).strip().splitlines()[0]}")

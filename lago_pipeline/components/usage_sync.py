@@ -19,6 +19,8 @@ from lago_pipeline.components.attributes import (
     SourceAttributes,
     duration,
 )
+from lago_pipeline.components.scaffolding import UsageSyncScaffolder
+from lago_pipeline.components.schema import DescribedSchema
 from lago_pipeline.components.triggers import sync_triggers
 from lago_pipeline.components.wiring import Wiring
 from lago_pipeline.errors import ConfigError
@@ -30,7 +32,8 @@ _ASSET_NAME = re.compile(r"[A-Za-z0-9_]+")
 _PER_RUN = {"daily": 7, "hourly": 168}
 
 
-class UsageSync(dg.Component, dg.Model, dg.Resolvable):
+@dg.scaffold_with(UsageSyncScaffolder)
+class UsageSync(dg.Component, dg.Model, DescribedSchema):
     """Usage rows of one source, delivered to Lago as billing events, partition by partition."""
 
     name: str = Field(
