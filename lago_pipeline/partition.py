@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,16 @@ class Partition:
     def holds(self, instant_ms: int) -> bool:
         """Whether an instant, in epoch milliseconds, lies inside the window."""
         return self.start_ms <= instant_ms < self.end_ms
+
+
+class Calendar(Protocol):
+    """A sync's partitions over time; instants are epoch milliseconds."""
+
+    def at(self, instant_ms: int) -> Partition | None:
+        """The partition that holds an instant; None before the first one."""
+
+    def within(self, start_ms: int, end_ms: int) -> list[Partition]:
+        """The partitions that begin at `start_ms` or later, and before `end_ms`, in order."""
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

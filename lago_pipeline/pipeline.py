@@ -21,8 +21,10 @@ from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.errors import FatalError
+from lago_pipeline.lago.catalog import catalog_hash
 from lago_pipeline.lago.client import LagoClient
-from lago_pipeline.ledger.database import writing
+from lago_pipeline.ledger.catalog import is_catalog_watched, save_catalog_hash
+from lago_pipeline.ledger.database import reading, writing
 from lago_pipeline.ledger.events import KeyRange
 from lago_pipeline.ledger.lock import WAIT_SECONDS, partition_lock
 from lago_pipeline.ledger.partitions import open_partition, read_partition
@@ -165,7 +167,23 @@ class Pipeline:
             file = stack.enter_context(events_opened(self.spool.events(self.sync.name, partition.key)))
             check_template(file.footer, self.template.hash, partition)
             sender = BatchSender(lago, self.sync.delivery, stop=stop, clock=self.clock, sleep=sleep)
-            return self._delivered(partition, ledger, sync_id, file, sender, organization, stop)
+            report = self._delivered(partition, ledger, sync_id, file, sender, organization, stop)
+            self._watch_catalog(lago, ledger, sync_id, partition if report.counts.rejected else None)
+            return report
+
+    def _watch_catalog(
+        self, lago: LagoClient, ledger: sa.Engine, sync_id: int, refused_in: Partition | None
+    ) -> None:
+        """While Lago refuses events, note its metrics: the sensor tries them again once those change."""
+        with reading(ledger) as connection:
+            if refused_in is None and not is_catalog_watched(connection, sync_id):
+                return
+        found = catalog_hash(lago)
+        if found is None:
+            self.say("the API key may not read billable metrics: refused events are tried again only in time")
+            return
+        with writing(ledger) as connection:
+            save_catalog_hash(connection, sync_id, found, refused_in)
 
     def _delivered(
         self,

@@ -14,6 +14,7 @@ LAGO_API_URL = "LAGO_API_URL"
 LAGO_API_KEY = "LAGO_API_KEY"
 LEDGER_URL = "LEDGER_URL"
 STATE = "LAGO_PIPELINE_STATE"
+ALERT_WEBHOOK = "LAGO_PIPELINE_ALERT_WEBHOOK"
 
 _PASSING_HOME = ".tmp_dagster_home_"
 """What `dagster dev` calls the home that it makes and removes itself: no place for a ledger."""
@@ -55,6 +56,11 @@ class Settings:
     def ledger_url(self) -> str:
         """The ledger's SQLAlchemy URL; by default a SQLite file in the state folder."""
         return self.environment.get(LEDGER_URL) or f"sqlite:///{self.state.absolute() / 'ledger.db'}"
+
+    @property
+    def alert_webhook(self) -> str | None:
+        """Where alarms are posted, beside the log; None for nowhere."""
+        return self.environment.get(ALERT_WEBHOOK) or None
 
 
 def checked_api_url(url: str) -> str:

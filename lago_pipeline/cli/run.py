@@ -14,8 +14,10 @@ from lago_pipeline.ledger.registry import find
 from lago_pipeline.ledger.runs import read_run
 from lago_pipeline.partition import Partition
 from lago_pipeline.pipeline import Pipeline
+from lago_pipeline.render.template import event_template
 from lago_pipeline.report import COUNT_NAMES
 from lago_pipeline.spool.folder import Spool
+from lago_pipeline.watch.closing import scheduled_partitions
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -57,35 +59,57 @@ def run(sync: str | None, first: str | None, last: str | None, *, dry_run: bool,
 def _partitions(project: Project, item: ProjectSync, first: str | None, last: str | None) -> list[Partition]:
     if first is not None or last is not None:
         return partitions_between(item.wiring, first, last)
-    from lago_pipeline.components.triggers import due_partitions
-
     with project.resources(item.wiring.ledger) as (resource,), resource.opened() as ledger:
-        return due_partitions(ledger, item.sync, item.wiring)
+        known, now_ms = find(ledger, item.sync), item.wiring.now_ms()
+        template_hash = event_template(item.sync).hash
+        due = scheduled_partitions(ledger, known, item.wiring, now_ms, template_hash)
+    return [each.partition for each in due]
 
 
 def _delivered(
     project: Project, item: ProjectSync, partitions: list[Partition], errors: list[str]
 ) -> Iterator[Line]:
-    """Materialize the partitions in runs of at most `per_run`, as a backfill does; stops at an error."""
-    from lago_pipeline.components.triggers import range_tags, ranges
+    """Materialize the partitions in runs of at most `per_run`, as a backfill does; stops at an error.
 
-    job = project.definitions.resolve_job_def(f"{item.sync.name}_sync")
-    keys = [partition.key for partition in partitions]
-    order = item.wiring.partitions_def.get_partition_keys()
+    Where a run of several fails, those of it that were not delivered are tried one by one, so that all before
+    the one at fault are delivered.
+    """
+    from lago_pipeline.components.requests import ranges
+
     with _instance() as instance:
-        for chunk in ranges(keys, order, item.wiring.per_run):
-            result = job.execute_in_process(
-                instance=instance,
-                tags=range_tags(chunk),
-                raise_on_error=False,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            )
-            yield from _lines(project, item, result.run_id)
-            if _is_interrupted(result):
-                raise click.Abort  # Ctrl-C: what was in flight is settled, the rest is pending
-            if error := _error(result):
+        for chunk in ranges(partitions, item.wiring.per_run):
+            lines, error = _materialized(project, item, instance, chunk)
+            yield from lines
+            delivered = {line["partition"] for line in lines}
+            left = [each for each in chunk if each.key not in delivered] if len(chunk) > 1 else []
+            for each in left if error else []:
+                lines, error = _materialized(project, item, instance, [each])
+                yield from lines
+                if error:
+                    break
+            if error:
                 errors.append(f"{item.sync.name}: {error}")
                 return
+
+
+def _materialized(
+    project: Project, item: ProjectSync, instance: "dg.DagsterInstance", partitions: list[Partition]
+) -> tuple[list[Line], str | None]:
+    """One run: the lines of what it delivered, and why it failed, unless it only found unbilled usage."""
+    from lago_pipeline.components.requests import range_tags
+
+    result = project.definitions.resolve_job_def(f"{item.sync.name}_sync").execute_in_process(
+        instance=instance,
+        tags=range_tags([partition.key for partition in partitions]),
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    lines = _lines(project, item, result.run_id)
+    if _is_interrupted(result):
+        for line in lines:
+            click.echo(_told(line), err=True)
+        raise click.Abort  # Ctrl-C: what was in flight is settled, the rest is pending
+    return lines, _error(result)
 
 
 def _instance() -> Any:  # noqa: ANN401 - Dagster's own context manager
@@ -112,12 +136,14 @@ def _lines(project: Project, item: ProjectSync, run_id: str) -> list[Line]:
 
 def _error(result: "dg.ExecuteInProcessResult") -> str | None:
     """Why a run failed, unless it only found unbilled usage, which its lines tell."""
+    from lago_pipeline.components.metadata import UNSETTLED
+
     for event in result.all_events:
         failure = event.step_failure_data if event.is_step_failure else None
         if failure is None:
             continue
         told = failure.user_failure_data
-        if told is not None and "lago/unsettled" in (told.metadata or {}):
+        if told is not None and UNSETTLED in (told.metadata or {}):
             return None
         if told is not None and told.description:
             return str(told.description)

@@ -8,7 +8,13 @@ from typing import Any
 import dagster as dg
 
 from lago_pipeline.components.checks import CHECKS, check_specs, evaluations, summary
-from lago_pipeline.components.metadata import Metadata, delivery_metadata, events_metadata, rows_metadata
+from lago_pipeline.components.metadata import (
+    UNSETTLED,
+    Metadata,
+    delivery_metadata,
+    events_metadata,
+    rows_metadata,
+)
 from lago_pipeline.components.wiring import Wiring
 from lago_pipeline.errors import LagoPipelineError, RetriableError
 from lago_pipeline.partition import Partition
@@ -68,7 +74,7 @@ def _usage_rows(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(wiring.per_run),
     )
     def usage_rows(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        pipeline = _pipeline(context, sync)
+        pipeline = _pipeline(context, sync, wiring)
         with _one_line_errors(), getattr(context.resources, wiring.warehouse).connected() as engine:
             yield from _each(context, wiring, lambda day: rows_metadata(pipeline.extract(day, engine)))
 
@@ -86,7 +92,7 @@ def _events(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(wiring.per_run),
     )
     def events(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        pipeline = _pipeline(context, sync)
+        pipeline = _pipeline(context, sync, wiring)
         with _one_line_errors():
             yield from _each(context, wiring, lambda day: events_metadata(pipeline.render(day)))
 
@@ -109,7 +115,7 @@ def _deliveries(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.multi_run(wiring.per_run),
     )
     def deliveries(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        pipeline = _pipeline(context, sync)
+        pipeline = _pipeline(context, sync, wiring)
         lago_resource = getattr(context.resources, wiring.lago)
         ledger_resource = getattr(context.resources, wiring.ledger)
         with _one_line_errors(), lago_resource.connected() as lago, ledger_resource.opened() as ledger:
@@ -119,8 +125,9 @@ def _deliveries(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
     return deliveries
 
 
-def _pipeline(context: dg.AssetExecutionContext, sync: Sync) -> Pipeline:
-    return Pipeline(sync, Spool(Settings().state / "spool"), context.run.run_id, say=context.log.info)
+def _pipeline(context: dg.AssetExecutionContext, sync: Sync, wiring: Wiring) -> Pipeline:
+    spool = Spool(Settings().state / "spool")
+    return Pipeline(sync, spool, context.run.run_id, now_ms=wiring.now_ms, say=context.log.info)
 
 
 def _each(context: dg.AssetExecutionContext, wiring: Wiring, step: Step) -> Iterator[Any]:
@@ -153,7 +160,7 @@ def _delivered(
         yield from _told_apart(context, reports)
         lines = [f"{report.partition_key}: {summary(report)}" for report in unsettled]
         raise dg.Failure(
-            description="\n".join(lines), metadata={"lago/unsettled": len(unsettled)}, allow_retries=False
+            description="\n".join(lines), metadata={UNSETTLED: len(unsettled)}, allow_retries=False
         )
     for check in CHECKS:
         yield dg.Output(None, output_name=_check_output(context.asset_key, check))

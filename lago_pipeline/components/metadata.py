@@ -10,6 +10,8 @@ from lago_pipeline.spool.events import EventsFooter
 from lago_pipeline.spool.rows import RowsFooter
 
 Metadata = Mapping[str, dg.MetadataValue[Any]]
+UNSETTLED = "lago/unsettled"
+"""On the failure of a run that did its work and found usage that is not billed."""
 _ROW_COUNT = "dagster/partition_row_count"
 
 

@@ -108,17 +108,7 @@ class UsageSync(dg.Component, dg.Model, DescribedSchema):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Definitions of the sync; raises ConfigError or TemplateError for what YAML alone cannot check."""
         del context
-        sync, wiring = self.sync(), self.wiring()
-        used = {wiring.warehouse, wiring.lago, wiring.ledger}
-        with warnings.catch_warnings():
-            # ranges need backfill policies (beta), a check result a day needs partitioned checks (preview)
-            warnings.simplefilter("ignore", dg.BetaWarning)
-            warnings.simplefilter("ignore", dg.PreviewWarning)
-            assets = dg.Definitions(
-                assets=usage_assets(sync, wiring, event_template(sync)),
-                resources={key: resource for key, resource in DEFAULT_RESOURCES.items() if key in used},
-            )
-            return dg.Definitions.merge(assets, sync_triggers(sync, wiring, self.schedule))
+        return usage_definitions(self.sync(), self.wiring(), self.schedule)
 
     def _query_text(self) -> str | None:
         if self.source.query_file is None:
@@ -139,6 +129,25 @@ class UsageSync(dg.Component, dg.Model, DescribedSchema):
         is_own = path[0] in OWN_NAMES if len(path) == 1 else path[0] == self.name and path[1] in OWN_NAMES
         is_key = all(_ASSET_NAME.fullmatch(part) for part in path)
         return [dg.AssetKey(path)] if is_key and not is_own else []
+
+
+def usage_definitions(sync: Sync, wiring: Wiring, schedule: str | None) -> dg.Definitions:
+    """The assets, job, schedule and sensors of a sync, with the default resources that it uses.
+
+    `schedule` is a cron line, or None for a sync that is started by hand. Raises TemplateError for an event
+    template that cannot bill anything.
+    """
+    used = {wiring.warehouse, wiring.lago, wiring.ledger}
+    template = event_template(sync)
+    with warnings.catch_warnings():
+        # ranges need backfill policies (beta), a check result a day needs partitioned checks (preview)
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        assets = dg.Definitions(
+            assets=usage_assets(sync, wiring, template),
+            resources={key: resource for key, resource in DEFAULT_RESOURCES.items() if key in used},
+        )
+        return dg.Definitions.merge(assets, sync_triggers(sync, wiring, template.hash, schedule))
 
 
 def _listed(names: Names) -> list[str]:

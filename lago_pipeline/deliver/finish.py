@@ -62,6 +62,7 @@ def _settlement(report: DeliveryReport, run: int, footer: EventsFooter) -> Settl
         counts=report.counts,
         reasons=_reasons(report),
         is_settled=report.is_settled,
+        source_fingerprint=footer.source_fingerprint,
     )
 
 

@@ -106,13 +106,17 @@ class LagoClient:
             events_store=str(found.get("events_store") or "postgres"),
         )
 
-    def _get(self, path: str, name: str, *, absent: str | None = None) -> dict[str, Any] | None:
-        """What an answer holds under a name; None where Lago answers 404 with the code `absent`."""
+    def ask(self, method: str, path: str, data: bytes | None = None) -> requests.Response:
+        """Lago's answer, whatever its status; raises LagoUnavailable where none comes."""
         try:
-            answer = self._request("GET", path)
+            return self._request(method, path, data)
         except requests.RequestException as error:
             words = f"Lago at {self.api_url} cannot be reached: {_short(error)}"
             raise LagoUnavailable(words, lost(words)) from None
+
+    def _get(self, path: str, name: str, *, absent: str | None = None) -> dict[str, Any] | None:
+        """What an answer holds under a name; None where Lago answers 404 with the code `absent`."""
+        answer = self.ask("GET", path)
         status, document = answer.status_code, _document(answer)
         if status == 404 and absent is not None and document.get("code") == absent:
             return None

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from lago_pipeline.partition import Partition
+from lago_pipeline.partition import Partition, from_epoch_ms
 from lago_pipeline.report import COUNT_NAMES, Counts
 
 FINGERPRINT_VERSION = 1
@@ -22,9 +22,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PartitionRecord:
-    """What the ledger knows of one partition; `digest` is set only when nothing is amiss."""
+    """What the ledger knows of one partition; instants are epoch milliseconds.
+
+    `digest` is set only when nothing is amiss. `asks` runs were asked for since the last result, the latest
+    at `asked_ms`. Rows are known to have come late at `changed_ms`. `source_fingerprint` is what the last
+    extraction read, compared with the source at `checked_ms`. `catalog_hash` is that of Lago's metrics when
+    it refused an event.
+    """
 
     partition_start: int
+    partition_end: int
     partition_key: str
     state: State
     snapshot_ms: int | None
@@ -34,6 +41,19 @@ class PartitionRecord:
     reasons: str
     attempts: int
     next_attempt_ms: int | None
+    updated_ms: int
+    asks: int = 0
+    asked_ms: int | None = None
+    changed_ms: int | None = None
+    source_fingerprint: str | None = None
+    checked_ms: int | None = None
+    catalog_hash: str | None = None
+
+    @property
+    def partition(self) -> Partition:
+        """The partition as it was when it was last delivered."""
+        start, end = from_epoch_ms(self.partition_start), from_epoch_ms(self.partition_end)
+        return Partition(self.partition_key, start, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +67,18 @@ class Settlement:
     counts: Counts
     reasons: str
     is_settled: bool
+    source_fingerprint: str | None = None
 
 
 def read_partition(connection: sa.Connection, sync_id: int, partition: Partition) -> PartitionRecord | None:
     """The record of a partition, or None before its first run."""
-    found = _select(connection, "sync_id = :sync and partition_start = :start", sync_id, partition.start_ms)
+    found = read_partitions_where(connection, sync_id, "partition_start = :start", start=partition.start_ms)
     return found[0] if found else None
 
 
 def read_partitions(connection: sa.Connection, sync_id: int, from_ms: int) -> list[PartitionRecord]:
     """The records of all partitions that start at `from_ms` or later, in order."""
-    return _select(connection, "sync_id = :sync and partition_start >= :start", sync_id, from_ms)
+    return read_partitions_where(connection, sync_id, "partition_start >= :start", start=from_ms)
 
 
 def open_partition(connection: sa.Connection, sync_id: int, partition: Partition, now_ms: int) -> None:
@@ -91,12 +112,14 @@ def settle_partition(
 ) -> State:
     """Record a run's result and decide the state.
 
-    A partition closes only when it is settled by an extraction that began `closing_delay_ms` after its end.
+    A partition closes only when it is settled by an extraction that began `closing_delay_ms` after its end,
+    and after the last change that was noticed in its source.
     """
-    is_late_enough = settlement.snapshot_ms >= partition.end_ms + closing_delay_ms
+    before = read_partition(connection, sync_id, partition)
+    changed_ms = (before.changed_ms if before else None) or 0
+    is_late_enough = settlement.snapshot_ms >= max(partition.end_ms + closing_delay_ms, changed_ms)
     settled_state = State.CLOSED if is_late_enough else State.OPEN
     state = settled_state if settlement.is_settled else State.UNSETTLED
-    before = read_partition(connection, sync_id, partition)
     attempts = (before.attempts if before else 0) + 1 if state is State.UNSETTLED else 0
     values = {
         "sync": sync_id,
@@ -113,6 +136,7 @@ def settle_partition(
         "run": settlement.run,
         "next": now_ms + retry_after_ms(attempts) if attempts else None,
         "now": now_ms,
+        "source": settlement.source_fingerprint,
         **settlement.counts.as_mapping(),
     }
     counted = ", ".join(f"{name} = :{name}" for name in COUNT_NAMES)
@@ -120,7 +144,8 @@ def settle_partition(
         sa.text(
             "update partitions set state = :state, snapshot_ms = :snapshot, template_hash = :template, "
             "fingerprint_version = :version, digest = :digest, reasons = :reasons, attempts = :attempts, "
-            f"last_run = :run, next_attempt_ms = :next, updated_ms = :now, {counted} "
+            "last_run = :run, next_attempt_ms = :next, updated_ms = :now, source_fingerprint = :source, "
+            f"catalog_hash = null, asks = 0, asked_ms = null, {counted} "
             "where sync_id = :sync and partition_start = :start"
         ),
         values,
@@ -133,16 +158,13 @@ def retry_after_ms(attempts: int) -> int:
     return _RETRY_AFTER_MS[min(attempts, len(_RETRY_AFTER_MS)) - 1]
 
 
-def _select(connection: sa.Connection, where: str, sync_id: int, start: int) -> list[PartitionRecord]:
-    rows = (
-        connection.execute(
-            sa.text(f"select * from partitions where {where} order by partition_start"),
-            {"sync": sync_id, "start": start},
-        )
-        .mappings()
-        .all()
-    )
-    return [_record(row) for row in rows]
+def read_partitions_where(
+    connection: sa.Connection, sync_id: int, where: str, **values: int
+) -> list[PartitionRecord]:
+    """The records of a sync for which a condition holds, in order."""
+    statement = f"select * from partitions where sync_id = :sync and {where} order by partition_start"
+    found = connection.execute(sa.text(statement), {"sync": sync_id, **values}).mappings()
+    return [_record(row) for row in found]
 
 
 def _record(row: sa.RowMapping) -> PartitionRecord:

@@ -39,6 +39,12 @@ def end_run(connection: sa.Connection, run: int, counts: Counts, wire: Wire, now
     )
 
 
+def read_last_end(connection: sa.Connection, sync_id: int) -> int | None:
+    """When a run of a sync last came to its end, in epoch milliseconds."""
+    statement = sa.text("select max(ended_ms) from runs where sync_id = :sync")
+    return connection.execute(statement, {"sync": sync_id}).scalar()
+
+
 def read_run(connection: sa.Connection, run_id: str) -> list[tuple[str, Counts, str]]:
     """The partitions that a run delivered, in order: key, counts, and the reasons why it is not settled."""
     counted = ", ".join(f"r.{name}" for name in COUNT_NAMES)

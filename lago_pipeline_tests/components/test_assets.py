@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from lago_pipeline.components.triggers import range_tags
+from lago_pipeline.components.requests import range_tags
 from lago_pipeline.sandbox.server import RunningSandbox
 from lago_pipeline_tests.components.conftest import add_calls, definitions, loaded
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lago_pipeline.components.triggers import SYNC_TAG, range_tags, ranges
-from lago_pipeline_tests.components.conftest import add_calls, definitions
+from lago_pipeline.components.requests import SYNC_TAG, range_tags, ranges
+from lago_pipeline_tests.components.conftest import add_calls, definitions, loaded
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -79,7 +79,7 @@ def test_days_that_were_missed_become_ranges(instance: dg.DagsterInstance) -> No
     """A daemon that slept for ten days asks for all of them, in runs of at most seven days."""
     asked(instance, datetime(2026, 3, 5, 12, tzinfo=UTC))
     now = datetime(2026, 3, 14, 12, tzinfo=UTC)
-    assert asked(instance, now) == [("2026-03-05", "2026-03-11"), ("2026-03-12", "2026-03-14")]
+    assert asked(instance, now) == [("2026-03-12", "2026-03-14"), ("2026-03-05", "2026-03-11")]
 
 
 def test_an_unsettled_day_waits_for_its_next_attempt(
@@ -90,11 +90,11 @@ def test_an_unsettled_day_waits_for_its_next_attempt(
     asked(instance, datetime(2026, 3, 5, 12, tzinfo=UTC))
     deliver(instance, "2026-03-05")
     now = datetime(2026, 3, 7, 12, tzinfo=UTC)
-    assert ("2026-03-06", "2026-03-07") in asked(instance, now)
+    assert asked(instance, now) == [("2026-03-06", "2026-03-07")]
     with sqlite3.connect(environment / "ledger.db") as ledger:
         ledger.execute("update partitions set next_attempt_ms = 0")
     ledger.close()
-    assert asked(instance, now) == [("2026-03-05", "2026-03-07")]
+    assert asked(instance, now) == [("2026-03-07", "2026-03-07"), ("2026-03-05", "2026-03-05")]
 
 
 @pytest.mark.parametrize("kind", ["job", "backfill"])
@@ -112,6 +112,8 @@ def test_a_partition_with_a_run_under_way_is_left_alone(instance: dg.DagsterInst
 
 
 def test_ranges_are_runs_of_neighbours() -> None:
-    """Only neighbouring keys share a run."""
-    order = list("abcdefgh")
-    assert list(ranges(["a", "b", "d", "e", "f", "h"], order, 2)) == [["a", "b"], ["d", "e"], ["f"], ["h"]]
+    """Only neighbouring partitions share a run."""
+    wiring = loaded().wiring()
+    days = [wiring.partition(f"2026-03-0{day}") for day in (1, 2, 4, 5, 6, 8)]
+    found = [[day.key[-1] for day in part] for part in ranges(days, 2)]
+    assert found == [["1", "2"], ["4", "5"], ["6"], ["8"]]

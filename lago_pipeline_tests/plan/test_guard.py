@@ -23,6 +23,7 @@ FOOTER = EventsFooter(
 )
 RECORD = PartitionRecord(
     partition_start=DAY.start_ms,
+    partition_end=DAY.end_ms,
     partition_key=DAY.key,
     state=State.OPEN,
     snapshot_ms=FOOTER.snapshot_ms,
@@ -32,6 +33,7 @@ RECORD = PartitionRecord(
     reasons="",
     attempts=0,
     next_attempt_ms=None,
+    updated_ms=0,
 )
 
 
