@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from lago_pipeline import __version__
+from lago_pipeline.cli.check import check
 from lago_pipeline.cli.preview import preview
 from lago_pipeline.cli.run import run
 from lago_pipeline.cli.sandbox import sandbox
@@ -28,5 +29,5 @@ def main() -> None:
     """Usage rows in a database become billing events in Lago: every row once, in its own period."""
 
 
-for command in (run, preview, status, sandbox):
+for command in (run, preview, check, status, sandbox):
     main.add_command(command)
