@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from lago_pipeline.check.finding import Check, Level, Need, Told
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.settings import (
+    ALERT_WEBHOOK,
     LAGO_API_KEY,
     LAGO_API_URL,
     LEDGER_URL,
@@ -19,7 +20,6 @@ from lago_pipeline.settings import (
 )
 
 DAGSTER_HOME = "DAGSTER_HOME"
-ALERT_WEBHOOK = "LAGO_PIPELINE_ALERT_WEBHOOK"
 STATE_FOLDER = "state folder"
 
 
