@@ -1,0 +1,1 @@
+"""The package as a wheel in Dagster projects that are not ours."""
