@@ -6,6 +6,7 @@ import click
 
 from lago_pipeline import __version__
 from lago_pipeline.cli.check import check
+from lago_pipeline.cli.ledger import ledger
 from lago_pipeline.cli.preview import preview
 from lago_pipeline.cli.run import run
 from lago_pipeline.cli.sandbox import sandbox
@@ -29,5 +30,5 @@ def main() -> None:
     """Usage rows in a database become billing events in Lago: every row once, in its own period."""
 
 
-for command in (run, preview, check, status, sandbox):
+for command in (run, preview, check, status, ledger, sandbox):
     main.add_command(command)
