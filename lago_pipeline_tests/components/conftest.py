@@ -1,7 +1,7 @@
 """A small warehouse, a Lago sandbox, and the definitions of one sync between them."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from lago_pipeline.components.usage_sync import UsageSync
 from lago_pipeline.sandbox.server import RunningSandbox, running
+from lago_pipeline_tests.components.unattended import COLUMNS, Unattended, at
 
 ATTRIBUTES: Mapping[str, Any] = {
     "name": "calls",
@@ -76,3 +77,29 @@ def loaded(**changes: Any) -> UsageSync:
 def definitions(**changes: Any) -> dg.Definitions:
     """The definitions of the component with some attributes replaced."""
     return loaded(**changes).build_defs(dg.ComponentTree.for_test().load_context)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance for one test, on disk, as a schedule's process would open it."""
+    home = tmp_path / "dagster"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as local:
+        yield local
+
+
+@pytest.fixture
+def unattended(
+    environment: Path, warehouse: Path, lago: RunningSandbox, instance: dg.DagsterInstance
+) -> Callable[..., Unattended]:
+    """Make a sync that runs by itself from an instant on; its source has `loaded_at`."""
+    del environment
+
+    def make(now: str, **changes: Any) -> Unattended:
+        component = loaded(**changes)
+        world = Unattended(warehouse, lago, instance, at(now), component.sync(), component.wiring())
+        world.change("drop table calls")
+        world.change(f"create table calls ({COLUMNS})")
+        return world
+
+    return make

@@ -15,15 +15,6 @@ from lago_pipeline_tests.components.conftest import add_calls, definitions, load
 pytestmark = pytest.mark.usefixtures("environment")
 
 
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """An instance for one test, on disk, as a schedule's process would open it."""
-    home = tmp_path / "dagster"
-    home.mkdir()
-    with dg.DagsterInstance.local_temp(str(home)) as local:
-        yield local
-
-
 def asked(instance: dg.DagsterInstance, now: datetime) -> list[tuple[str, str]]:
     """The first and last partition of each run that the schedule asks for."""
     defs = definitions()
