@@ -157,8 +157,6 @@ def archive_opened(path: Path) -> Iterator[Archive]:
         archive = zipfile.ZipFile(path)
     with archive:
         with _damage(path):
-            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-                raise ValueError("packed again by another tool")
             if archive.testzip() is not None:
                 raise ValueError("a checksum is wrong")
             manifest = _manifest(json.loads(archive.read(_MANIFEST)))

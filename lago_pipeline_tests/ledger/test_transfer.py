@@ -15,6 +15,7 @@ from alembic.config import Config
 
 from lago_pipeline.errors import ConfigError, FatalError
 from lago_pipeline.ledger import database, transfer
+from lago_pipeline.ledger.archive import Checksum, TableSummary
 from lago_pipeline.ledger.database import SCHEMA_VERSION, open_ledger, reading, writing
 from lago_pipeline.ledger.registry import activate, find, register
 from lago_pipeline.ledger.runs import start_run
@@ -197,6 +198,21 @@ def test_another_driver_moves_the_same(
     assert contents(postgres) == contents(back)
 
 
+def test_the_sum_sees_every_value_and_no_order() -> None:
+    """Two tables have one sum only when they hold the same rows, in whatever order."""
+    rows: list[tuple[object, ...]] = [("a", 1, b"x", None), ("b", 2, b"y", "")]
+
+    def summed(*rows: tuple[object, ...]) -> TableSummary:
+        checksum = Checksum()
+        checksum.add(rows)
+        return checksum.summary()
+
+    assert summed(*rows) == summed(*reversed(rows))
+    others: list[tuple[object, ...]] = [("c", 1, b"x", None), ("a", 3, b"x", None), ("a", 1, b"z", None)]
+    sums_of_others = {summed(other, rows[1]).checksum for other in (*others, ("a", 1, b"x", ""), rows[1])}
+    assert len({summed(*rows).checksum, *sums_of_others}) == 6
+
+
 def test_a_million_lines_move(ledgers: list[sa.Engine], tmp_path: Path) -> None:
     """A grown ledger moves from SQLite to PostgreSQL, and both databases count and sum it alike."""
     source, postgres, _ = ledgers
@@ -274,6 +290,10 @@ def _flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def _flip_where_parquet_does_not_look(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"parquet-cpp", b"parquet-cpq"))
+
+
 def _text(path: Path) -> None:
     path.write_text("no zip")
 
@@ -309,7 +329,9 @@ def _rewrite(path: Path, member: str, change: Callable[[bytes], bytes]) -> None:
             archive.writestr(name, content)
 
 
-@pytest.mark.parametrize("damage", [_cut, _flip, _text, _foreign, _repacked, _no_parquet, _gone])
+@pytest.mark.parametrize(
+    "damage", [_cut, _flip, _flip_where_parquet_does_not_look, _text, _foreign, _repacked, _no_parquet, _gone]
+)
 def test_a_damaged_file_is_refused_and_leaves_nothing(
     ledger_engine: sa.Engine, exported: Path, damage: Callable[[Path], None]
 ) -> None:
