@@ -65,6 +65,8 @@ def _scheduled(
             due = scheduled_partitions(now.ledger, now.known, wiring, now_ms, template_hash)
             mark = context.scheduled_execution_time.isoformat()
             requests = now.ask(due, reason="schedule", mark=mark, is_free=waits_for_rows)
-        yield from requests or [dg.SkipReason("every partition due has a run, or waits for its next attempt")]
+        if not requests:
+            yield dg.SkipReason("every partition due has a run, or waits for its next attempt")
+        yield from requests
 
     return scheduled

@@ -117,10 +117,11 @@ def settle_partition(
     """
     before = read_partition(connection, sync_id, partition)
     changed_ms = (before.changed_ms if before else None) or 0
-    is_late_enough = settlement.snapshot_ms >= max(partition.end_ms + closing_delay_ms, changed_ms)
-    settled_state = State.CLOSED if is_late_enough else State.OPEN
+    is_over = settlement.snapshot_ms >= partition.end_ms + closing_delay_ms
+    settled_state = State.CLOSED if is_over and settlement.snapshot_ms >= changed_ms else State.OPEN
     state = settled_state if settlement.is_settled else State.UNSETTLED
-    attempts = (before.attempts if before else 0) + 1 if state is State.UNSETTLED else 0
+    # while rows still come it is tried as they do: only attempts after that grow rarer
+    attempts = (before.attempts if before else 0) + 1 if state is State.UNSETTLED and is_over else 0
     values = {
         "sync": sync_id,
         "start": partition.start_ms,
@@ -134,7 +135,7 @@ def settle_partition(
         "reasons": settlement.reasons,
         "attempts": attempts,
         "run": settlement.run,
-        "next": now_ms + retry_after_ms(attempts) if attempts else None,
+        "next": now_ms + retry_after_ms(attempts) if state is State.UNSETTLED else None,
         "now": now_ms,
         "source": settlement.source_fingerprint,
         **settlement.counts.as_mapping(),
@@ -155,7 +156,7 @@ def settle_partition(
 
 def retry_after_ms(attempts: int) -> int:
     """How long an unsettled partition waits after its n-th failed attempt: 15 min, 1 h, 6 h, then daily."""
-    return _RETRY_AFTER_MS[min(attempts, len(_RETRY_AFTER_MS)) - 1]
+    return _RETRY_AFTER_MS[min(max(attempts, 1), len(_RETRY_AFTER_MS)) - 1]
 
 
 def read_partitions_where(

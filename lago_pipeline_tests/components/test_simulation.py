@@ -23,7 +23,7 @@ class Company:
         self.broken: list[tuple[datetime, str]] = []
 
     def hour(self, now: datetime) -> None:
-        """One hour's rows: most in time, some late by days, some committed out of order, some not billable."""
+        """One hour's rows: most in time, some late, some committed out of order, some not billable."""
         world, chance = self.world, self.random
         for minute in (7, 31, 55):
             self.row(now - timedelta(minutes=minute), loaded=now - timedelta(minutes=minute))
@@ -36,7 +36,9 @@ class Company:
         if chance.random() < 0.02:  # nobody pays, until somebody mends it two days later
             self.broken.append((now + timedelta(days=2), self.row(now, loaded=now, payer=None)))
         for due, key in [each for each in self.broken if each[0] <= now]:
-            world.change("update calls set subscription = 's', loaded_at = ? where id = ?", (text_of(now), key))
+            world.change(
+                "update calls set subscription = 's', loaded_at = ? where id = ?", (text_of(now), key)
+            )
             self.broken.remove((due, key))
 
     def row(self, when: datetime, *, loaded: datetime | None, payer: str | None = "s") -> str:
@@ -49,12 +51,12 @@ class Company:
 
 
 def test_a_month_of_ticks_bills_every_row_once_and_closes_every_day(
-    unattended: Callable[..., Unattended],
+    unattended: Callable[..., Unattended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Late rows, an outage of Lago, one of the warehouse and a daemon asleep for three days lose nothing."""
     world = unattended("2026-03-03 00:00", source={**SOURCE, "updated_at_column": "loaded_at"})
     company = Company(world, seed=7)
-    for now in hours(at("2026-03-03 01:00"), at("2026-04-03 02:00")):
+    for now in hours(at("2026-03-03 01:00"), at("2026-04-03 03:00")):
         world.now = now
         if now < at("2026-04-01 00:00"):
             company.hour(now)
@@ -64,9 +66,13 @@ def test_a_month_of_ticks_bills_every_row_once_and_closes_every_day(
             world.lago.set_faults([{"kind": "status", "status": 503, "path": "/events/batch"}])
         if now == at("2026-03-17 09:00"):
             world.lago.clear_faults()
+        if now == at("2026-03-24 00:00"):
+            monkeypatch.setenv("WAREHOUSE_URL", "sqlite:////gone.db")
+        if now == at("2026-03-24 14:00"):
+            monkeypatch.setenv("WAREHOUSE_URL", f"sqlite:///{world.warehouse}")
         if now.hour % 3 == 0:
             world.tick()
-    print(world.runs, len(world.failures), company.number)
+    print(f"{company.number} rows, {dict(world.runs)} runs, {len(world.failures)} failures")
     assert world.billed() == dict.fromkeys(world.source_ids(), 1)
     states = {key: record.state for key, record in world.records().items()}
     open_day = states.pop("2026-04-03", State.OPEN)

@@ -23,7 +23,7 @@ from lago_pipeline.ledger.partitions import PartitionRecord, read_partitions
 from lago_pipeline.partition import epoch_ms
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.sandbox.server import RunningSandbox
-from lago_pipeline.settings import Settings
+from lago_pipeline.settings import WAREHOUSE_URL, Settings
 from lago_pipeline.source.warehouse import warehouse_engine
 from lago_pipeline.spool.folder import Spool
 from lago_pipeline.sync import Sync
@@ -63,7 +63,8 @@ class Unattended:
         with dg.build_schedule_context(
             instance=self.instance, scheduled_execution_time=self.now, **self._context
         ) as tick:
-            tick._instance = self.instance  # it would open another one, which takes most of a test's time
+            # it would open another instance at each tick, which takes most of a test's time
+            object.__setattr__(tick, "_instance", self.instance)
             data = self.defs.resolve_schedule_def("calls_schedule").evaluate_tick(tick)
         return list(data.run_requests or [])
 
@@ -117,7 +118,7 @@ class Unattended:
             now_ms=self.now_ms,
             say=lambda _: None,
         )
-        source = warehouse_engine(f"sqlite:///{self.warehouse}")
+        source = warehouse_engine(Settings().required(WAREHOUSE_URL))
         partitions = [self.wiring.partition(key) for key in keys]
         with self.ledger() as ledger, LagoClient(self.lago.api_url, self.lago.api_key) as client:
             for partition in partitions:
@@ -129,10 +130,15 @@ class Unattended:
         source.dispose()
 
     def tick(self) -> None:
-        """One moment of a daemon that is awake: sensors first, then the schedule; what they ask for is run."""
-        self.execute(self.sensor("late_rows"))
-        self.execute(self.sensor("not_closed"))
-        self.execute(self.schedule())
+        """One moment of a daemon that is awake: sensors first, then the schedule; what they ask for is run.
+
+        A sensor that fails is evaluated again in the next tick.
+        """
+        for evaluate in (lambda: self.sensor("late_rows"), lambda: self.sensor("not_closed"), self.schedule):
+            try:
+                self.execute(evaluate())
+            except LagoPipelineError as error:
+                self.failures.append(str(error))
 
     @contextmanager
     def ledger(self) -> Iterator[Any]:
@@ -150,7 +156,8 @@ class Unattended:
 
     def add(self, *rows: tuple[object, ...]) -> None:
         """Insert rows of (id, called_at, subscription, units, loaded_at)."""
-        self.change("insert into calls values (?, ?, ?, ?, ?)", *rows)
+        if rows:
+            self.change("insert into calls values (?, ?, ?, ?, ?)", *rows)
 
     def change(self, statement: str, *rows: tuple[object, ...]) -> None:
         """Change the source."""

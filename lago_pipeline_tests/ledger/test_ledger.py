@@ -243,13 +243,13 @@ def test_a_partition_closes_exactly_at_its_delay(
 
 
 def test_an_unsettled_partition_waits_longer_each_time(ledger_engine: sa.Engine) -> None:
-    """15 minutes, 1 hour, 6 hours, then daily; settled again, it waits no more."""
+    """15 minutes, 1 hour, 6 hours, then daily, once it is over; settled again, it waits no more."""
     waits = []
-    for _ in range(5):
-        settle(ledger_engine, DAY.end_ms, is_settled=False)
+    for after_end_ms in (0, *[HOUR_MS] * 5):
+        settle(ledger_engine, DAY.end_ms + after_end_ms, is_settled=False)
         (line,) = view(ledger_engine, "lago_partitions")
         waits.append(_instant(line["next_attempt_at"]) - _instant(line["updated_at"]))
-    assert waits == [timedelta(minutes=minutes) for minutes in (15, 60, 360, 1440, 1440)]
+    assert waits == [timedelta(minutes=minutes) for minutes in (15, 15, 60, 360, 1440, 1440)]
     settle(ledger_engine, DAY.end_ms + HOUR_MS, is_settled=True)
     (line,) = view(ledger_engine, "lago_partitions")
     assert (line["next_attempt_at"], line["attempts"], line["state"]) == (None, 0, "closed")
