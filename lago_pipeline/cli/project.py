@@ -1,6 +1,8 @@
 """The Dagster project that a command is called in: its syncs, their definitions and resources."""
 
+import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,21 +20,25 @@ if TYPE_CHECKING:
 
     from lago_pipeline.components.wiring import Wiring
 
+_YAML_FILES = ("defs.yaml", "component.yaml")
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectSync:
-    """One sync of the project, with what ties it into Dagster."""
+    """One sync of the project, with what ties it into Dagster; without a `schedule` it is started by hand."""
 
     sync: Sync
     wiring: "Wiring"
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The syncs of a project by name, and its definitions."""
+    """The syncs of a project by name, its definitions, and the name of its code location, if it has one."""
 
     syncs: dict[str, ProjectSync]
     definitions: "dg.Definitions"
+    location: str | None = None
 
     def chosen(self, name: str | None) -> list[ProjectSync]:
         """One sync, or all of them; raises ConfigError for an unknown name."""
@@ -60,7 +66,8 @@ class Project:
 def load_project(folder: Path | None = None) -> Project:
     """Find the project of a folder (by default the current one): its own code location, and its syncs.
 
-    Raises ConfigError where there is no Dagster project, no sync, or a definition that cannot be loaded.
+    Raises ConfigError where there is no Dagster project, no sync, two of one name, or a definition that
+    cannot be loaded.
     """
     import dagster as dg
 
@@ -72,14 +79,40 @@ def load_project(folder: Path | None = None) -> Project:
     try:
         definitions, tree = load_location(folder)
         components = tree.get_all_components(of_type=UsageSync)
-        syncs = {item.name: ProjectSync(item.sync(), item.wiring()) for item in components}
+        syncs = [ProjectSync(item.sync(), item.wiring(), item.schedule) for item in components]
     except Exception as error:
         raise one_line(error, _defs_folder(folder)) from error
     if not components:
         raise ConfigError(
             "this project has no sync: add one with dg scaffold defs lago_pipeline.UsageSync NAME"
         )
-    return Project(syncs, definitions)
+    _check_names(syncs, tree)
+    return Project({item.sync.name: item for item in syncs}, definitions, tree.code_location_name)
+
+
+def _check_names(syncs: Sequence[ProjectSync], tree: "dg.ComponentTree") -> None:
+    """Raise ConfigError where two syncs have one name: one of them would take the other's place."""
+    counted = Counter(item.sync.name for item in syncs)
+    for name, times in counted.items():
+        if times > 1:
+            files = ", ".join(_files_of(tree, name))
+            raise ConfigError(f"sync {name} is declared {times} times ({files}): give each a name of its own")
+
+
+def _files_of(tree: "dg.ComponentTree", name: str) -> Iterator[str]:
+    """The files that declare a sync."""
+    from dagster.components.core.defs_module import ComponentPath
+
+    from lago_pipeline.components.usage_sync import UsageSync
+
+    for loc, decl in tree.find_root_decl().iterate_loc_component_decl_pairs():
+        if not isinstance(loc, ComponentPath) or not issubclass(decl.component_type, UsageSync):
+            continue
+        component = tree.load_component(loc)
+        if isinstance(component, UsageSync) and component.name == name:
+            path = loc.file_path
+            files = [file for each in _YAML_FILES if (file := path / each).is_file()] or [path]
+            yield os.path.relpath(files[0])
 
 
 def _defs_folder(folder: Path) -> Path | None:
@@ -95,9 +128,13 @@ def _defs_folder(folder: Path) -> Path | None:
 def partitions_between(wiring: "Wiring", first: str | None, last: str | None) -> list[Partition]:
     """The partitions from one key to another, both included; a day stands for all of its hours.
 
-    Raises ConfigError for a key that the sync does not have.
+    Raises ConfigError for a key that the sync does not have, and for a sync that begins in the future.
     """
     keys = wiring.partitions_def.get_partition_keys()
+    if not keys:
+        raise ConfigError(
+            f"this sync begins at {wiring.partitions_def.start:%Y-%m-%d %H:%M %Z}: it has no partition yet"
+        )
     start = 0 if first is None else _matching(keys, first)[0]
     end = len(keys) - 1 if last is None else _matching(keys, last)[-1]
     if start > end:
@@ -109,6 +146,5 @@ def _matching(keys: Sequence[str], wanted: str) -> list[int]:
     exact = [index for index, key in enumerate(keys) if key == wanted]
     found = exact or [index for index, key in enumerate(keys) if key.startswith(f"{wanted}-")]
     if not found:
-        span = f"{keys[0]} to {keys[-1]}" if keys else "none yet"
-        raise ConfigError(f"there is no partition {wanted!r}: this sync has {span}")
+        raise ConfigError(f"there is no partition {wanted!r}: this sync has {keys[0]} to {keys[-1]}")
     return found

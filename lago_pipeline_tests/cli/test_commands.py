@@ -14,10 +14,12 @@ GOOD_DAY = ("--from", "2026-09-05", "--to", "2026-09-05")
 BAD_DAY = ("--from", "2026-09-03", "--to", "2026-09-03")
 
 
-@pytest.mark.parametrize("name", ["run", "preview", "status", "sandbox"])
+@pytest.mark.parametrize(
+    "name", ["run", "preview", "check", "status", "ledger export", "ledger import", "sandbox"]
+)
 def test_every_command_has_help(name: str) -> None:
     """`--help` tells what a command and each of its options do."""
-    result = CliRunner().invoke(main, [name, "--help"])
+    result = CliRunner().invoke(main, [*name.split(), "--help"])
     assert result.exit_code == 0
     assert "--json" in result.stdout
 
