@@ -26,7 +26,8 @@ def alarm_sensor(sync: Sync, wiring: Wiring) -> dg.SensorDefinition:
     A log line each, and `LAGO_PIPELINE_ALERT_WEBHOOK`.
     """
 
-    def alarm(context: dg.RunStatusSensorContext) -> None:
+    # Dagster hands the resources over twice when the sensor is called by hand
+    def alarm(context: dg.RunStatusSensorContext, **_: object) -> None:
         failures = list(own_failures(context.for_run_failure(), sync))
         if not failures:
             return

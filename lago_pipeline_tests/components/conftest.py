@@ -33,9 +33,9 @@ def sandbox() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def lago(sandbox: RunningSandbox) -> RunningSandbox:
-    """The module's Lago, empty and without faults."""
+    """The module's Lago, empty and without faults or metrics."""
     sandbox.clear_faults()
-    sandbox.reset()
+    sandbox.reset(catalog=True)
     return sandbox
 
 

@@ -102,7 +102,7 @@ def test_an_unsettled_partition_is_tried_after_15_minutes_1_hour_6_hours_and_dai
     world = started(unattended, "2026-03-05 12:00", ("a", "2026-03-05 12:00:00", None, 1, None))
     world.now = at("2026-03-06 01:00")
     world.execute(world.sensor("not_closed"))
-    tried, asked = world.now, []
+    tried, asked = world.now, list[float]()
     while len(asked) < 4 and world.now < at("2026-03-10 00:00"):
         world.now += timedelta(minutes=15)
         requests = world.sensor("not_closed")

@@ -134,9 +134,9 @@ class Unattended:
 
         A sensor that fails is evaluated again in the next tick.
         """
-        for evaluate in (lambda: self.sensor("late_rows"), lambda: self.sensor("not_closed"), self.schedule):
+        for name in ("late_rows", "not_closed", "schedule"):
             try:
-                self.execute(evaluate())
+                self.execute(self.schedule() if name == "schedule" else self.sensor(name))
             except LagoPipelineError as error:
                 self.failures.append(str(error))
 
