@@ -1,6 +1,6 @@
 """How a sync stands: what is closed, what is not, since when, and when it is tried again; only reads."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -114,13 +114,16 @@ def sync_status(ledger: sa.Engine, sync: Sync, calendar: Calendar, now_ms: int, 
         return SyncStatus()
     pending = not_closed(ledger, known, calendar, now_ms)
     with reading(ledger) as connection:
-        strangers = _of_another_calendar(connection, known, pending)
-        closed = _latest_closed(connection, known, last)
+        seen = {each.partition.start_ms for each in pending if each.record}
+        strangers = _of_another_calendar(connection, known, seen)
+        closed = _latest_closed(connection, known, seen, last)
         facts = _facts(connection, known, closed[0].partition.start_ms if closed else now_ms)
         count = int(connection.execute(_CLOSED, {"sync": known.sync_id}).scalar_one())
-    rows = [*_rows(pending, now_ms, sync.closing_delay), *([each] for each in (*strangers, *closed))]
-    asked = {each.partition.start_ms: next_attempt_ms(each, now_ms, sync.closing_delay) for each in pending}
-    lines = [_line(row, facts, asked.get(row[0].partition.start_ms)) for row in rows]
+    asked = [
+        _line(row, facts, next_attempt_ms(row[0], now_ms, sync.closing_delay))
+        for row in _rows(pending, now_ms, sync.closing_delay)
+    ]
+    lines = asked + [_line([each], facts, None) for each in (*strangers, *closed)]
     newest_first = tuple(sorted(lines, key=lambda line: line.first.start_ms, reverse=True))
     return SyncStatus(known.activated_at_ms, known.sync_id, newest_first, count)
 
@@ -137,17 +140,19 @@ def next_attempt_ms(due: Due, now_ms: int, closing_delay: timedelta) -> int | No
 
 
 def _of_another_calendar(
-    connection: sa.Connection, known: RegisteredSync, pending: Sequence[Due]
+    connection: sa.Connection, known: RegisteredSync, seen: Collection[int]
 ) -> list[Due]:
     """Those that are not closed, of a cadence or time zone that the sync had before: nobody asks for them."""
-    seen = {each.partition.start_ms for each in pending if each.record}
     records = read_not_closed(connection, known.sync_id)
     return [Due(each.partition, each) for each in records if each.partition_start not in seen]
 
 
-def _latest_closed(connection: sa.Connection, known: RegisteredSync, last: int) -> list[Due]:
+def _latest_closed(
+    connection: sa.Connection, known: RegisteredSync, seen: Collection[int], last: int
+) -> list[Due]:
+    """Without one that was closed just now, after it was seen open."""
     records = read_partitions_where(connection, known.sync_id, _LATEST_CLOSED, last=last)
-    return [Due(each.partition, each) for each in records]
+    return [Due(each.partition, each) for each in records if each.partition_start not in seen]
 
 
 def _facts(connection: sa.Connection, known: RegisteredSync, from_ms: int) -> _Facts:
@@ -173,5 +178,5 @@ def _rows(pending: Iterable[Due], now_ms: int, closing_delay: timedelta) -> list
 def _line(row: Sequence[Due], facts: _Facts, next_ms: int | None) -> Line:
     first, start_ms = row[0], row[0].partition.start_ms
     since = facts.waiting_since.get(start_ms) if first.is_unsettled else None
-    run_id = facts.run_ids.get(start_ms)
+    run_id = facts.run_ids.get(start_ms) if first.record else None
     return Line(first.partition, row[-1].partition, len(row), first.record, run_id, since, next_ms)
