@@ -20,7 +20,7 @@ from lago_pipeline.deliver.run import PartitionRun, planned_range
 from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.deliver.tally import Tally
-from lago_pipeline.errors import FatalError
+from lago_pipeline.errors import FatalError, RetriableError
 from lago_pipeline.lago.catalog import catalog_hash
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.catalog import is_catalog_watched, save_catalog_hash
@@ -178,7 +178,11 @@ class Pipeline:
         with reading(ledger) as connection:
             if refused_in is None and not is_catalog_watched(connection, sync_id):
                 return
-        found = catalog_hash(lago)
+        try:
+            found = catalog_hash(lago)
+        except RetriableError as error:  # what was delivered is settled: this run is not to blame
+            self.say(f"Lago's metrics are not known now: {error}")
+            return
         if found is None:
             self.say("the API key may not read billable metrics: refused events are tried again only in time")
             return

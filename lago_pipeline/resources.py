@@ -6,6 +6,7 @@ keys of our own, so that several syncs share them and nothing in a user's projec
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import dagster as dg
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ WAREHOUSE_KEY = "lago_pipeline__warehouse"
 LAGO_KEY = "lago_pipeline__lago"
 LEDGER_KEY = "lago_pipeline__ledger"
 
+Resource = TypeVar("Resource")
 _SECRET: JsonDict = {"dagster__is_secret": True}
 
 
@@ -100,6 +102,17 @@ class LedgerResource(dg.ConfigurableResource[None]):
             yield engine
         finally:
             engine.dispose()
+
+
+def resource_of(resources: object, key: str, kind: type[Resource]) -> Resource:
+    """The resource under a key; raises ConfigError where the project has something else there."""
+    found = getattr(resources, key)
+    if not isinstance(found, kind):
+        raise ConfigError(
+            f"the resource {key!r} is a {type(found).__name__}: "
+            f"put a lago_pipeline.resources.{kind.__name__} there"
+        )
+    return found
 
 
 DEFAULT_RESOURCES: dict[str, object] = {

@@ -74,7 +74,7 @@ def _raised(
     context: dg.RunStatusSensorContext, sync: Sync, wiring: Wiring, failures: list[str]
 ) -> list[Alarm]:
     now_ms = wiring.now_ms()
-    with getattr(context.resources, wiring.ledger).opened() as ledger, _period_ends(context, wiring) as ends:
+    with wiring.ledger_of(context.resources).opened() as ledger, _period_ends(context, wiring) as ends:
         known = find(ledger, sync)
         if known is None:
             return [Alarm(sync.name, RUN, words, Severity.ERROR) for words in failures]
@@ -97,7 +97,7 @@ def _period_ends(context: dg.RunStatusSensorContext, wiring: Wiring) -> Iterator
                 return None
             try:
                 if not clients:
-                    clients.append(stack.enter_context(getattr(context.resources, wiring.lago).connected()))
+                    clients.append(stack.enter_context(wiring.lago_of(context.resources).connected()))
                 return billing_period_end_ms(clients[0], external_id)
             except LagoPipelineError as error:
                 unreachable.append(str(error))

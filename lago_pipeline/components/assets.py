@@ -75,7 +75,7 @@ def _usage_rows(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
     )
     def usage_rows(context: dg.AssetExecutionContext) -> Iterator[Any]:
         pipeline = _pipeline(context, sync, wiring)
-        with _one_line_errors(), getattr(context.resources, wiring.warehouse).connected() as engine:
+        with _one_line_errors(), wiring.warehouse_of(context.resources).connected() as engine:
             yield from _each(context, wiring, lambda day: rows_metadata(pipeline.extract(day, engine)))
 
     return usage_rows
@@ -116,9 +116,11 @@ def _deliveries(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
     )
     def deliveries(context: dg.AssetExecutionContext) -> Iterator[Any]:
         pipeline = _pipeline(context, sync, wiring)
-        lago_resource = getattr(context.resources, wiring.lago)
-        ledger_resource = getattr(context.resources, wiring.ledger)
-        with _one_line_errors(), lago_resource.connected() as lago, ledger_resource.opened() as ledger:
+        with (
+            _one_line_errors(),
+            wiring.lago_of(context.resources).connected() as lago,
+            wiring.ledger_of(context.resources).opened() as ledger,
+        ):
             yield from _delivered(context, wiring, lambda day: pipeline.deliver(day, ledger, lago))
         _clean_spool(pipeline)
 

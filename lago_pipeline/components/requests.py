@@ -138,7 +138,7 @@ def tick(
     now_ms: int,
 ) -> Iterator[Tick]:
     """Open the ledger for one evaluation; the first one ever is the sync's first start."""
-    with getattr(context.resources, wiring.ledger).opened() as ledger:
+    with wiring.ledger_of(context.resources).opened() as ledger:
         known = activate(ledger, sync, now_ms)
         yield Tick(wiring, ledger, known, under_way(context.instance, sync, wiring), now_ms)
 

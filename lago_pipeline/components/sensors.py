@@ -66,7 +66,7 @@ def late_rows_sensor(sync: Sync, wiring: Wiring, job_name: str) -> dg.SensorDefi
     def late_rows(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         with (
             tick(context, sync, wiring, wiring.now_ms()) as now,
-            getattr(context.resources, wiring.warehouse).connected() as engine,
+            wiring.warehouse_of(context.resources).connected() as engine,
         ):
             late = _look(now, sync, ChangeReader(engine, sync))
             watermark = from_epoch_ms(late.watermark_ms).isoformat()
@@ -75,7 +75,8 @@ def late_rows_sensor(sync: Sync, wiring: Wiring, job_name: str) -> dg.SensorDefi
         if late.ignored:
             context.log.warning(_ignored_words(sync, late.ignored))
         if not requests:
-            words = _ignored_words(sync, late.ignored) if late.ignored else f"no late rows since {watermark}"
+            nothing = f"no late rows; the next look begins at updates of {watermark}"
+            words = _ignored_words(sync, late.ignored) if late.ignored else nothing
             return dg.SensorResult(skip_reason=dg.SkipReason(words), cursor=watermark)
         return dg.SensorResult(run_requests=requests, cursor=watermark)
 

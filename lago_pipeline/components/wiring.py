@@ -7,6 +7,7 @@ import dagster as dg
 
 from lago_pipeline.partition import Partition, epoch_ms, from_epoch_ms
 from lago_pipeline.pipeline import wall_clock_ms
+from lago_pipeline.resources import LagoResource, LedgerResource, WarehouseResource, resource_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,18 @@ class Wiring:
     ledger: str
     upstream: tuple[dg.AssetKey, ...]
     now_ms: Callable[[], int] = wall_clock_ms
+
+    def warehouse_of(self, resources: object) -> WarehouseResource:
+        """The sync's warehouse among the resources of a context."""
+        return resource_of(resources, self.warehouse, WarehouseResource)
+
+    def lago_of(self, resources: object) -> LagoResource:
+        """The sync's Lago among the resources of a context."""
+        return resource_of(resources, self.lago, LagoResource)
+
+    def ledger_of(self, resources: object) -> LedgerResource:
+        """The sync's ledger among the resources of a context."""
+        return resource_of(resources, self.ledger, LedgerResource)
 
     def partition(self, key: str) -> Partition:
         """The window of a partition key."""

@@ -8,7 +8,7 @@ import pytest
 
 from lago_pipeline.components.requests import range_tags
 from lago_pipeline.sandbox.server import RunningSandbox
-from lago_pipeline_tests.components.conftest import add_calls, definitions, loaded
+from lago_pipeline_tests.components.conftest import ATTRIBUTES, add_calls, definitions, loaded
 
 DELIVERIES = dg.AssetKey(["calls", "deliveries"])
 DAYS = ["2026-03-01", "2026-03-02", "2026-03-03"]
@@ -182,3 +182,18 @@ def test_a_failure_on_a_later_day_keeps_the_earlier_ones(
         assert not result.success
         assert instance.get_materialized_partitions(DELIVERIES) == {"2026-03-01"}
     assert len(lago.events()) == 1
+
+
+def test_a_resource_of_another_class_is_named(warehouse: Path) -> None:
+    """Where `source.connection` names something else by mistake, one line says what belongs there."""
+    add_calls(warehouse, ("a", "2026-03-01 10:00:00", "s", 1))
+    source = {**ATTRIBUTES["source"], "connection": "replica"}
+    own = dg.Definitions(resources={"replica": dg.ResourceDefinition.hardcoded_resource("sqlite://")})
+    job = dg.Definitions.merge(definitions(source=source), own).resolve_job_def("calls_sync")
+    result = job.execute_in_process(partition_key="2026-03-01", raise_on_error=False)
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    told = failure.step_failure_data.user_failure_data
+    assert told is not None
+    assert told.description == (
+        "the resource 'replica' is a str: put a lago_pipeline.resources.WarehouseResource there"
+    )
