@@ -1,6 +1,6 @@
 """What the ledger remembers for those who ask for runs: gaps, partitions not closed, and who asked when."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import sqlalchemy as sa
 
@@ -71,16 +71,12 @@ def mark_changed(connection: sa.Connection, sync_id: int, partition: Partition, 
     return connection.execute(_CHANGED, values).rowcount > 0
 
 
-def mark_checked(
-    connection: sa.Connection, sync_id: int, partitions: Sequence[Partition], now_ms: int
-) -> None:
-    """Note that the source of partitions was compared with what was extracted."""
-    statement = sa.text(
-        "update partitions set checked_ms = :now where sync_id = :sync and partition_start = :start"
+def mark_checked(connection: sa.Connection, sync_id: int, partition: Partition, now_ms: int) -> None:
+    """Note that the source of a partition is compared with what was extracted."""
+    connection.execute(
+        sa.text("update partitions set checked_ms = :now where sync_id = :sync and partition_start = :start"),
+        {"sync": sync_id, "start": partition.start_ms, "now": now_ms},
     )
-    values = [{"sync": sync_id, "start": partition.start_ms, "now": now_ms} for partition in partitions]
-    if values:
-        connection.execute(statement, values)
 
 
 def read_first_start(connection: sa.Connection, sync_id: int) -> int | None:

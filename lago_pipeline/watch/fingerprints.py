@@ -40,23 +40,38 @@ def find_changed_extents(
     with reading(ledger) as connection:
         recent = "source_fingerprint is not null and partition_end > :oldest"
         records = read_partitions_where(connection, known.sync_id, recent, oldest=now_ms - _QUARTER_MS)
-    checked: list[Partition] = []
     changed: list[Partition] = []
     deadline = clock() + LOOK_SECONDS
     for record in _to_check(records, now_ms, has_updates=has_updates):
         partition = calendar.at(record.partition_start)
         if partition is None or partition.end_ms != record.partition_end:
             continue  # of another cadence or time zone, which the sync had before
-        checked.append(partition)
-        if reader.fingerprint(partition) != record.source_fingerprint:
+        if _has_changed(ledger, known, reader, partition, record.source_fingerprint, now_ms):
             changed.append(partition)
         if clock() >= deadline:
             break
-    with writing(ledger) as connection:
-        mark_checked(connection, known.sync_id, checked, now_ms)
-        for partition in changed:
-            mark_changed(connection, known.sync_id, partition, now_ms)
     return sorted(changed, key=lambda partition: partition.start_ms)
+
+
+def _has_changed(
+    ledger: sa.Engine,
+    known: RegisteredSync,
+    reader: ChangeReader,
+    partition: Partition,
+    extracted: str | None,
+    now_ms: int,
+) -> bool:
+    """Compare one partition, and note what was found.
+
+    That it was looked at is noted first: a query that outlasts the sensor must not be run at every tick.
+    """
+    with writing(ledger) as connection:
+        mark_checked(connection, known.sync_id, partition, now_ms)
+    if reader.fingerprint(partition) == extracted:
+        return False
+    with writing(ledger) as connection:
+        mark_changed(connection, known.sync_id, partition, now_ms)
+    return True
 
 
 def _to_check(records: list[PartitionRecord], now_ms: int, *, has_updates: bool) -> Iterator[PartitionRecord]:
