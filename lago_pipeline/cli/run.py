@@ -1,11 +1,13 @@
 """`lago-pipeline run`: deliver partitions now, through Dagster, or only say what would be delivered."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import sqlalchemy as sa
 
 from lago_pipeline.cli.output import print_json, print_table
 from lago_pipeline.cli.project import Project, ProjectSync, load_project, partitions_between
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _SHOWN = ("extracted", "unchanged", "accepted", "changed", "removed", "held", "rejected", "quarantined",
           "conflict", "pending")  # fmt: skip
 Line = dict[str, Any]
+Deliver = Callable[[list[Partition]], tuple[list[Line], str | None]]
 
 
 @click.command()
@@ -76,35 +79,57 @@ def _delivered(
     """
     from lago_pipeline.components.requests import ranges
 
-    with _instance() as instance:
+    with (
+        _instance() as instance,
+        project.resources(item.wiring.ledger) as (resource,),
+        resource.opened() as ledger,
+    ):
+        deliver = partial(_materialized, project, item, instance, ledger)
         for chunk in ranges(partitions, item.wiring.per_run):
-            lines, error = _materialized(project, item, instance, chunk)
-            yield from lines
-            delivered = {line["partition"] for line in lines}
-            left = [each for each in chunk if each.key not in delivered] if len(chunk) > 1 else []
-            for each in left if error else []:
-                lines, error = _materialized(project, item, instance, [each])
-                yield from lines
-                if error:
-                    break
+            error = yield from _chunk(chunk, deliver)
             if error:
-                errors.append(f"{item.sync.name}: {error}")
+                errors.append(f"{item.sync.name} {error}")
                 return
 
 
+def _chunk(partitions: list[Partition], deliver: Deliver) -> Generator[Line, None, str | None]:
+    """Deliver partitions in one run, or one by one after it failed; returns where it stopped, and why."""
+    tried = partitions
+    lines, error = deliver(tried)
+    yield from lines
+    delivered = {line["partition"] for line in lines}
+    left = [each for each in partitions if each.key not in delivered] if len(partitions) > 1 else []
+    for each in left if error else []:
+        tried = [each]
+        lines, error = deliver(tried)
+        yield from lines
+        if error:
+            break
+    return f"{_span(tried)}: {error}" if error else None
+
+
+def _span(partitions: list[Partition]) -> str:
+    first, last = partitions[0].key, partitions[-1].key
+    return first if first == last else f"{first} to {last}"
+
+
 def _materialized(
-    project: Project, item: ProjectSync, instance: "dg.DagsterInstance", partitions: list[Partition]
+    project: Project,
+    item: ProjectSync,
+    instance: "dg.DagsterInstance",
+    ledger: sa.Engine,
+    partitions: list[Partition],
 ) -> tuple[list[Line], str | None]:
     """One run: the lines of what it delivered, and why it failed, unless it only found unbilled usage."""
     from lago_pipeline.components.requests import range_tags
 
-    result = project.definitions.resolve_job_def(f"{item.sync.name}_sync").execute_in_process(
+    result = _quiet_job(project, item).execute_in_process(
         instance=instance,
         tags=range_tags([partition.key for partition in partitions]),
         raise_on_error=False,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
-    lines = _lines(project, item, result.run_id)
+    lines = _lines(ledger, item, result.run_id)
     if _is_interrupted(result):
         for line in lines:
             click.echo(_told(line), err=True)
@@ -121,12 +146,16 @@ def _instance() -> Any:  # noqa: ANN401 - Dagster's own context manager
     return dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
 
 
-def _lines(project: Project, item: ProjectSync, run_id: str) -> list[Line]:
-    with (
-        project.resources(item.wiring.ledger) as (resource,),
-        resource.opened() as ledger,
-        reading(ledger) as connection,
-    ):
+def _quiet_job(project: Project, item: ProjectSync) -> "dg.JobDefinition":
+    """The sync's job, whose console says nothing here; the project's own loggers may lack a console."""
+    import dagster as dg
+
+    job = project.definitions.resolve_job_def(f"{item.sync.name}_sync")
+    return job.with_logger_defs({**job.loggers, "console": dg.colored_console_logger})
+
+
+def _lines(ledger: sa.Engine, item: ProjectSync, run_id: str) -> list[Line]:
+    with reading(ledger) as connection:
         return [
                 {"sync": item.sync.name, "partition": key, **counts.as_mapping(),
                  "unbilled": counts.unbilled, "reasons": reasons}

@@ -15,7 +15,7 @@ from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.registry import find
 from lago_pipeline.settings import Settings
 from lago_pipeline.sync import Sync
-from lago_pipeline.watch.alarms import RUN, Alarm, Severity, partition_alarms, raise_alarms, run_alarm
+from lago_pipeline.watch.alarms import partition_alarms, raise_alarms, run_alarm
 
 _EVERY_SECONDS = 60
 
@@ -31,8 +31,7 @@ def alarm_sensor(sync: Sync, wiring: Wiring) -> dg.SensorDefinition:
         failures = list(own_failures(context.for_run_failure(), sync))
         if not failures:
             return
-        for told in _raised(context, sync, wiring, [words for words in failures if words]):
-            context.log.error("%s: %s", told.severity, told)
+        _raise_alarms(context, sync, wiring, [words for words in failures if words])
 
     return dg.RunStatusSensorDefinition(
         name=f"{sync.name}_alarm",
@@ -70,19 +69,20 @@ def _words(event: dg.DagsterEvent) -> str:
     return words.strip().splitlines()[0]
 
 
-def _raised(
+def _raise_alarms(
     context: dg.RunStatusSensorContext, sync: Sync, wiring: Wiring, failures: list[str]
-) -> list[Alarm]:
-    now_ms = wiring.now_ms()
+) -> None:
+    now_ms, log = wiring.now_ms(), context.log.error
     with wiring.ledger_of(context.resources).opened() as ledger, _period_ends(context, wiring) as ends:
         known = find(ledger, sync)
-        if known is None:
-            return [Alarm(sync.name, RUN, words, Severity.ERROR) for words in failures]
+        if known is None:  # it never got so far as to be known: there is nothing to remember
+            for words in failures:
+                log(f"{sync.name}: {words}")
+            return
         alarms = partition_alarms(ledger, sync.name, known.sync_id, now_ms, ends)
         for words in failures:
             alarms += run_alarm(ledger, sync.name, known.sync_id, now_ms, words)
-        raise_alarms(ledger, known.sync_id, alarms, now_ms, Settings().alert_webhook)
-        return alarms
+        raise_alarms(ledger, known.sync_id, alarms, now_ms, log=log, webhook=Settings().alert_webhook)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Alarms: what a person must hear of, when its reasons change and once a day after."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,8 +22,6 @@ from lago_pipeline.ledger.partitions import PartitionRecord, State
 from lago_pipeline.ledger.runs import read_last_end
 from lago_pipeline.refusals import REMEDIES, Reason
 from lago_pipeline.settings import ALERT_WEBHOOK
-
-logger = logging.getLogger(__name__)
 
 RUN = "run"
 """The subject of a run that failed before it could say what is not billed."""
@@ -52,7 +49,8 @@ class Alarm:
     unbilled: int = 0
 
     def __str__(self) -> str:
-        what = f"{self.unbilled:,} rows are not billed" if self.unbilled else "a run failed"
+        rows = "1 row is" if self.unbilled == 1 else f"{self.unbilled:,} rows are"
+        what = f"{rows} not billed" if self.unbilled else "a run failed"
         where = "" if self.subject == RUN else f" {self.subject}"
         return f"{self.sync}{where}: {what}: {self.reasons}"
 
@@ -92,14 +90,20 @@ def run_alarm(ledger: sa.Engine, sync: str, sync_id: int, now_ms: int, words: st
 
 
 def raise_alarms(
-    ledger: sa.Engine, sync_id: int, alarms: Sequence[Alarm], now_ms: int, webhook: str | None
+    ledger: sa.Engine,
+    sync_id: int,
+    alarms: Sequence[Alarm],
+    now_ms: int,
+    *,
+    log: Callable[[str], None],
+    webhook: str | None,
 ) -> None:
     """Log alarms, post them to the webhook, and remember that a person was told.
 
     Raises RetriableError where the webhook did not take them: they stay news.
     """
     for alarm in alarms:
-        logger.error("%s: %s", alarm.severity, alarm)
+        log(f"{alarm.severity}: {alarm}")
     if webhook and alarms:
         _post(webhook, alarms)
     with writing(ledger) as connection:

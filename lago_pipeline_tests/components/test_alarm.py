@@ -74,7 +74,7 @@ def test_a_person_hears_what_is_not_billed_and_what_to_do(world: Unattended, web
     (posted,) = webhook.posted
     assert posted["text"].splitlines() == [
         "[error] Lago usage is not billed",
-        "calls 2026-03-05: 1 rows are not billed: missing_external_subscription_id",
+        "calls 2026-03-05: 1 row is not billed: missing_external_subscription_id",
     ]
     assert (posted["sync"], posted["severity"]) == ("calls", "error")
     (told,) = posted["alarms"]
