@@ -46,6 +46,17 @@ def test_a_change_opens_only_what_was_begun(ledger_engine: sa.Engine) -> None:
     assert (record.state, record.changed_ms, record.next_attempt_ms) == (State.OPEN, 7, None)
 
 
+def test_a_change_makes_an_unsettled_partition_due(ledger_engine: sa.Engine) -> None:
+    """It stays red, and does not wait for its next attempt."""
+    ask(ledger_engine)
+    with writing(ledger_engine) as connection:
+        connection.execute(sa.text("update partitions set state = 'unsettled', next_attempt_ms = 99"))
+        asks.mark_changed(connection, 1, DAY, 7)
+        record = read_partition(connection, 1, DAY)
+    assert record is not None
+    assert (record.state, record.next_attempt_ms) == (State.UNSETTLED, 7)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(st.integers(0, 29)), st.integers(0, 29), st.integers(1, 30))
 def test_gaps_are_all_that_no_partition_covers(
