@@ -134,7 +134,7 @@ def _materialized(
         for line in lines:
             click.echo(_told(line), err=True)
         raise click.Abort  # Ctrl-C: what was in flight is settled, the rest is pending
-    return lines, _error(result)
+    return lines, _error(result, lines)
 
 
 def _instance() -> Any:  # noqa: ANN401 - Dagster's own context manager
@@ -163,8 +163,8 @@ def _lines(ledger: sa.Engine, item: ProjectSync, run_id: str) -> list[Line]:
             ]  # fmt: skip
 
 
-def _error(result: "dg.ExecuteInProcessResult") -> str | None:
-    """Why a run failed, unless it only found unbilled usage, which its lines tell."""
+def _error(result: "dg.ExecuteInProcessResult", lines: list[Line]) -> str | None:
+    """Why a run failed, unless it only found unbilled usage that its lines tell, and Lago took the rest."""
     from lago_pipeline.components.metadata import UNSETTLED
 
     for event in result.all_events:
@@ -173,11 +173,17 @@ def _error(result: "dg.ExecuteInProcessResult") -> str | None:
             continue
         told = failure.user_failure_data
         if told is not None and UNSETTLED in (told.metadata or {}):
-            return None
+            return _why_pending(str(told.description), lines)
         if told is not None and told.description:
             return str(told.description)
         return str(failure.error.message).strip().splitlines()[0] if failure.error else "the step failed"
     return None if result.success else "the run failed"
+
+
+def _why_pending(summaries: str, lines: list[Line]) -> str | None:
+    """The summary of the first day that Lago took no more of: the next ones would only wait for it again."""
+    pending = tuple(f"{line['partition']}: " for line in lines if line["pending"])
+    return next((text for text in summaries.splitlines() if text.startswith(pending)), None)
 
 
 def _is_interrupted(result: "dg.ExecuteInProcessResult") -> bool:
