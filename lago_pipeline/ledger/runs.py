@@ -1,6 +1,6 @@
 """The ledger's runs: an append-only audit of what each run of a partition counted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -39,10 +39,19 @@ def end_run(connection: sa.Connection, run: int, counts: Counts, wire: Wire, now
     )
 
 
-def read_last_end(connection: sa.Connection, sync_id: int) -> int | None:
-    """When a run of a sync last came to its end, in epoch milliseconds."""
-    statement = sa.text("select max(ended_ms) from runs where sync_id = :sync")
-    return connection.execute(statement, {"sync": sync_id}).scalar()
+def read_last_end(connection: sa.Connection, sync_id: int, partitions: Sequence[Partition]) -> int | None:
+    """Since when each begun one of neighbouring partitions has a run that came to its end; 0 for never.
+
+    In epoch milliseconds; None where none was begun.
+    """
+    statement = sa.text(
+        "select min(ended) from (select coalesce(max(ended_ms), 0) as ended from runs where sync_id = :sync "
+        "and partition_start between :first and :last group by partition_start) as ends"
+    )
+    if not partitions:
+        return None
+    values = {"sync": sync_id, "first": partitions[0].start_ms, "last": partitions[-1].start_ms}
+    return connection.execute(statement, values).scalar()
 
 
 def read_run(connection: sa.Connection, run_id: str) -> list[tuple[str, Counts, str]]:
