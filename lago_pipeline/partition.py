@@ -36,6 +36,10 @@ class Partition:
 class Calendar(Protocol):
     """A sync's partitions over time; instants are epoch milliseconds."""
 
+    @property
+    def first_ms(self) -> int:
+        """The start of the first partition."""
+
     def at(self, instant_ms: int) -> Partition | None:
         """The partition that holds an instant; None before the first one."""
 

@@ -10,6 +10,7 @@ from rich.json import JSON
 from lago_pipeline.cli.output import console, print_json
 from lago_pipeline.cli.project import Project, ProjectSync, load_project, partitions_between
 from lago_pipeline.errors import ConfigError
+from lago_pipeline.ledger.runs import PREVIEW_RUN
 from lago_pipeline.partition import Partition
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.report import Status
@@ -33,7 +34,7 @@ def preview(sync: str, rows: int, partition: str | None, *, send: bool, as_json:
     """Test SYNC with sample rows: each source row, the body it becomes, and with --send Lago's answer."""
     project = load_project()
     (item,) = project.chosen(sync)
-    pipeline = Pipeline(item.sync, Spool(Settings().state / "spool"), "preview", say=lambda _: None)
+    pipeline = Pipeline(item.sync, Spool(Settings().state / "spool"), PREVIEW_RUN, say=lambda _: None)
     candidates = partitions_between(item.wiring, partition, partition)[: -_MOST_EMPTY - 1 : -1]
     with project.resources(item.wiring.warehouse) as (warehouse,), warehouse.connected() as engine:
         found = ((day, sample_rows(pipeline, day, engine, rows)) for day in candidates)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 
 import dagster as dg
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from lago_pipeline.components.wiring import Wiring
 from lago_pipeline.ledger.asks import ask
 from lago_pipeline.ledger.database import writing
 from lago_pipeline.ledger.registry import RegisteredSync, activate
-from lago_pipeline.partition import Partition
+from lago_pipeline.partition import Partition, epoch_ms
 from lago_pipeline.sync import Sync
 from lago_pipeline.watch.closing import Due
 
@@ -21,6 +22,9 @@ SYNC_TAG = "lago/sync"
 REASON_TAG = "lago/reason"
 MOST_RUNS = 20
 """Runs that one tick asks for at the most, so that a year of gaps does not fill the queue at once."""
+MOST_DOUBTFUL_RUNS = 5
+"""Of those whose last run brought no result, so that an outage does not end in a storm of runs."""
+DEAD_AFTER_MS = 6 * 3_600_000
 
 SCHEDULED_PRIORITY = 1
 """Of the open partition's runs: before backfills, which Dagster starts at 0, and runs that catch up."""
@@ -56,34 +60,46 @@ def range_tags(keys: Sequence[str]) -> dict[str, str]:
 
 
 def chunks(due: Sequence[Due], most: int) -> Iterator[list[Due]]:
-    """Due partitions as runs: neighbours together, but one whose last run brought no result by itself.
+    """Due partitions as runs of neighbours: the open one by itself, the others in ranges of up to `most`.
 
-    So a partition that cannot be extracted does not keep its neighbours from being billed.
+    Ranges of partitions whose runs brought no result are cut in half each time, so that one which cannot be
+    extracted does not keep its neighbours from being billed.
     """
-    by_partition = {each.partition.start_ms: each for each in due}
-    for chunk in ranges([each.partition for each in due if not each.is_alone], most):
-        yield [by_partition[partition.start_ms] for partition in chunk]
-    for each in due:
-        if each.is_alone:
-            yield [each]
+    for key, group in groupby(due, key=lambda each: (each.is_open, each.fruitless_asks)):
+        by_start = {each.partition.start_ms: each for each in group}
+        partitions = [each.partition for each in by_start.values()]
+        for chunk in ranges(partitions, max(1, most >> key[1])):
+            yield [by_start[partition.start_ms] for partition in chunk]
 
 
 def under_way(instance: dg.DagsterInstance, sync: Sync, wiring: Wiring) -> set[str]:
-    """The keys of partitions that have a run queued or started, of the job or of a backfill."""
-    deliveries = asset_keys(sync)[2]
-    keys: set[str] = set()
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
-        if run.tags.get(SYNC_TAG) == sync.name or deliveries in (run.asset_selection or ()):
+    """The keys of partitions that have a run queued or started, of the job or of a backfill.
+
+    A run that says nothing for six hours has died with its machine: Dagster would call it started for ever.
+    The partition's lock keeps two from delivering at once, should it live.
+    """
+    deliveries, keys = asset_keys(sync)[2], set[str]()
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNDER_WAY)):
+        run = record.dagster_run
+        is_own = run.tags.get(SYNC_TAG) == sync.name or deliveries in (run.asset_selection or ())
+        if is_own and not _is_dead(record, wiring.now_ms()):
             keys.update(run_partition_keys(run, wiring))
     return keys
 
 
+def _is_dead(record: dg.RunRecord, now_ms: int) -> bool:
+    if record.dagster_run.status in (DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED):
+        return False
+    return now_ms - epoch_ms(record.update_timestamp) >= DEAD_AFTER_MS
+
+
 def run_partition_keys(run: dg.DagsterRun, wiring: Wiring) -> list[str]:
-    """The partitions that a run is for, by its tags."""
+    """The partitions that a run is for, by its tags; none of another cadence or of before a moved start."""
+    is_known = wiring.partitions_def.has_partition_key
     if key := run.tags.get(_PARTITION):
-        return [key]
+        return [key] if is_known(key) else []
     start, end = run.tags.get(_RANGE_START), run.tags.get(_RANGE_END)
-    if not start or not end:
+    if not start or not end or not is_known(start) or not is_known(end):
         return []
     return list(wiring.partitions_def.get_partition_keys_in_range(dg.PartitionKeyRange(start, end)))
 
@@ -108,25 +124,32 @@ class Tick:
     ) -> list[dg.RunRequest]:
         """Requests for due partitions, noted in the ledger; without those that have a run or were asked for.
 
-        `is_free` tells those that need no note, since every tick asks for them. `mark` makes the run keys of
-        this tick unlike those of any other.
+        `is_free` tells those that are asked for in any case, since every tick does. `mark` makes the run keys
+        of this tick unlike those of any other.
         """
         waiting = [each for each in due if each.partition.key not in self.busy]
-        free_first = sorted(chunks(waiting, self.wiring.per_run), key=lambda chunk: not is_free(chunk[-1]))
         requests: list[dg.RunRequest] = []
-        for chunk in free_first[:MOST_RUNS]:
-            priority = SCHEDULED_PRIORITY if is_free(chunk[-1]) else 0
+        for chunk in self._first(list(chunks(waiting, self.wiring.per_run))):
+            priority = SCHEDULED_PRIORITY if chunk[0].is_open else 0
             parts = ranges(self._taken(chunk, is_free), self.wiring.per_run)
             requests += [_request(part, reason, mark, priority) for part in parts]
         return requests
+
+    def _first(self, found: Sequence[list[Due]]) -> list[list[Due]]:
+        """What one tick asks for: the open partition, then new ranges, then a few of those in doubt."""
+        sure = [chunk for chunk in found if not chunk[0].fruitless_asks or chunk[0].is_open]
+        doubtful = [chunk for chunk in found if chunk not in sure]
+        sure.sort(key=lambda chunk: not chunk[0].is_open)
+        return [*sure[:MOST_RUNS], *doubtful[:MOST_DOUBTFUL_RUNS]]
 
     def _taken(self, chunk: Sequence[Due], is_free: Callable[[Due], bool]) -> list[Partition]:
         with writing(self.ledger) as connection:
             return [
                 each.partition
                 for each in chunk
-                if is_free(each)
+                if each.is_open
                 or ask(connection, self.known.sync_id, each.partition, each.asked_ms, self.now_ms)
+                or is_free(each)
             ]
 
 

@@ -68,9 +68,9 @@ def late_rows_sensor(sync: Sync, wiring: Wiring, job_name: str) -> dg.SensorDefi
             tick(context, sync, wiring, wiring.now_ms()) as now,
             wiring.warehouse_of(context.resources).connected() as engine,
         ):
-            late = _look(now, sync, ChangeReader(engine, sync))
+            late = _look(now, ChangeReader(engine, sync))
             watermark = from_epoch_ms(late.watermark_ms).isoformat()
-            due = [each for each in _due(now, late.changed) if _is_past_waiting(each, now, sync)]
+            due = [each for each in _due(now, late.changed) if _is_to_be_asked(each, now, sync)]
             requests = now.ask(due, reason="late_rows", mark=f"{watermark}/{now.now_ms}")
         if late.ignored:
             context.log.warning(_ignored_words(sync, late.ignored))
@@ -83,14 +83,13 @@ def late_rows_sensor(sync: Sync, wiring: Wiring, job_name: str) -> dg.SensorDefi
     return late_rows
 
 
-def _look(now: Tick, sync: Sync, reader: ChangeReader) -> LateRows:
+def _look(now: Tick, reader: ChangeReader) -> LateRows:
     """By updates where the source tells them, and by fingerprints, which show also what went."""
-    has_updates = sync.source.updated_at_column is not None
     late = LateRows([], [], now.now_ms)
-    if has_updates:
-        late = find_late_rows(now.ledger, now.known, reader, now.wiring, now.now_ms)
+    if reader.tells_updates:
+        late = find_late_rows(now.ledger, now.known, reader, now.wiring, now.wiring.now_ms)
     changed = find_changed_extents(
-        now.ledger, now.known, reader, now.wiring, now.now_ms, has_updates=has_updates, clock=time.monotonic
+        now.ledger, now.known, reader, now.wiring, now.wiring.now_ms, clock=time.monotonic
     )
     every = {partition.start_ms: partition for partition in (*late.changed, *changed)}
     return LateRows([every[start] for start in sorted(every)], late.ignored, late.watermark_ms)
@@ -101,9 +100,10 @@ def _due(now: Tick, partitions: Iterable[Partition]) -> list[Due]:
         return [Due(each, read_partition(connection, now.known.sync_id, each)) for each in partitions]
 
 
-def _is_past_waiting(due: Due, now: Tick, sync: Sync) -> bool:
-    """Not one that ended and still waits for rows: the schedule asks for it at every tick."""
-    return due.partition.holds(now.now_ms) or due.may_close(now.now_ms, sync.closing_delay)
+def _is_to_be_asked(due: Due, now: Tick, sync: Sync) -> bool:
+    """Not one that was asked for lately, and not one that ended and waits for rows as the schedule comes."""
+    is_over = due.partition.holds(now.now_ms) or due.may_close(now.now_ms, sync.closing_delay)
+    return is_over and not due.is_asked_for(now.now_ms)
 
 
 def _ignored_words(sync: Sync, ignored: list[Partition]) -> str:

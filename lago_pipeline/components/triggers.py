@@ -58,8 +58,8 @@ def _scheduled(
         now_ms = epoch_ms(context.scheduled_execution_time)
 
         def waits_for_rows(due: Due) -> bool:
-            is_in_doubt = due.is_unsettled or due.is_alone
-            return not is_in_doubt and not due.may_close(now_ms, sync.closing_delay)
+            is_in_doubt = due.is_unsettled or due.fruitless_asks > 0
+            return due.is_open or not (is_in_doubt or due.may_close(now_ms, sync.closing_delay))
 
         with tick(context, sync, wiring, now_ms) as now:
             due = scheduled_partitions(now.ledger, now.known, wiring, now_ms, template_hash)

@@ -47,6 +47,11 @@ class Wiring:
         """The windows of several keys."""
         return (self.partition(key) for key in keys)
 
+    @property
+    def first_ms(self) -> int:
+        """The start of the first partition, in epoch milliseconds."""
+        return epoch_ms(self.partitions_def.start)
+
     def at(self, instant_ms: int) -> Partition | None:
         """The partition that holds an instant; None before the first one."""
         with dg.partition_loading_context(effective_dt=from_epoch_ms(instant_ms)):
@@ -55,7 +60,7 @@ class Wiring:
 
     def within(self, start_ms: int, end_ms: int) -> list[Partition]:
         """The partitions that begin at `start_ms` or later, and before `end_ms`, in order."""
-        first_ms = max(start_ms, epoch_ms(self.partitions_def.start))
+        first_ms = max(start_ms, self.first_ms)
         if first_ms >= end_ms:
             return []
         window = dg.TimeWindow(from_epoch_ms(first_ms), from_epoch_ms(end_ms))

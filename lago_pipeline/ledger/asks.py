@@ -1,10 +1,11 @@
 """What the ledger remembers for those who ask for runs: gaps, partitions not closed, and who asked when."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
 from lago_pipeline.ledger.partitions import PartitionRecord, read_partitions_where
+from lago_pipeline.ledger.runs import PREVIEW_RUN
 from lago_pipeline.partition import Partition
 
 _GAP_STARTS = sa.text(
@@ -30,11 +31,29 @@ _CHANGED = sa.text(
     "state = case when state = 'closed' then 'open' else state end "
     "where sync_id = :sync and partition_start = :start"
 )
+_IS_DELIVERED = (
+    "(asks > 0 or exists (select 1 from runs r where r.sync_id = partitions.sync_id "
+    "and r.partition_start = partitions.partition_start and r.run_id <> :preview))"
+)
+"""Whether a run was asked for or made: a sample that was sent does not bring the rest of its day along."""
 
 
 def read_not_closed(connection: sa.Connection, sync_id: int) -> list[PartitionRecord]:
     """The partitions that were begun and are not closed, in order, however old."""
     return read_partitions_where(connection, sync_id, "state <> 'closed'")
+
+
+def read_delivered(connection: sa.Connection, sync_id: int, starts: Sequence[int]) -> set[int]:
+    """Those of the partitions, by their starts, that a run was asked for or made for, beside samples."""
+    statement = sa.text(
+        f"select partition_start from partitions where sync_id = :sync and {_IS_DELIVERED} "
+        "and partition_start in :starts"
+    ).bindparams(sa.bindparam("starts", expanding=True))
+    found: set[int] = set()
+    for first in range(0, len(starts), 10_000):
+        values = {"sync": sync_id, "preview": PREVIEW_RUN, "starts": list(starts[first : first + 10_000])}
+        found.update(int(start) for start in connection.execute(statement, values).scalars())
+    return found
 
 
 def read_gaps(
@@ -62,13 +81,9 @@ def ask(connection: sa.Connection, sync_id: int, partition: Partition, seen_ms: 
     return connection.execute(_ASK, {**values, "seen": seen_ms, "now": now_ms}).first() is not None
 
 
-def mark_changed(connection: sa.Connection, sync_id: int, partition: Partition, now_ms: int) -> bool:
-    """Note that a partition's source changed: it is open again, and due at once.
-
-    False for a partition that was never begun.
-    """
-    values = {"sync": sync_id, "start": partition.start_ms, "now": now_ms}
-    return connection.execute(_CHANGED, values).rowcount > 0
+def mark_changed(connection: sa.Connection, sync_id: int, partition: Partition, now_ms: int) -> None:
+    """Note that a partition's source changed: it is open again, and due at once."""
+    connection.execute(_CHANGED, {"sync": sync_id, "start": partition.start_ms, "now": now_ms})
 
 
 def mark_checked(connection: sa.Connection, sync_id: int, partition: Partition, now_ms: int) -> None:

@@ -7,6 +7,9 @@ import sqlalchemy as sa
 from lago_pipeline.partition import Partition
 from lago_pipeline.report import COUNT_NAMES, Counts, Wire
 
+PREVIEW_RUN = "preview"
+"""The run id of samples that a person sent."""
+
 
 def start_run(connection: sa.Connection, sync_id: int, partition: Partition, run_id: str, now_ms: int) -> int:
     """Record the start of a run of one partition; returns its number."""

@@ -59,8 +59,17 @@ class ChangeReader:
     def fingerprint(self, partition: Partition) -> str:
         """As `Extent.fingerprint`, of a partition's rows now; the database counts where it is exact."""
         rows = self._reader.probe(partition)
-        is_counted = rows.window.is_exact or (rows.has_own_window and rows.window.kind is not TimeKind.SQLITE)
-        return (self._counted(rows) if is_counted else self._streamed(rows)).fingerprint
+        if rows.has_own_window:
+            extent = Extent()
+            for _ in self._reader.stream(rows, extent):
+                pass
+            return extent.fingerprint
+        return (self._counted(rows) if rows.window.is_exact else self._streamed(rows)).fingerprint
+
+    @property
+    def tells_updates(self) -> bool:
+        """Whether `changes` can be asked for: an aggregating query shows the updates of whole groups only."""
+        return self._sync.source.updated_at_column is not None and not self._reader.statement.has_own_window
 
     def changes(self, span: Partition, since_ms: int) -> Changes:
         """The rows of a span of usage that were updated at `since_ms` or later; earliest updates first."""
@@ -146,13 +155,12 @@ class ChangeReader:
 
     def _streamed(self, rows: SourceRows) -> Extent:
         extent, statement = Extent(), self._reader.statement
-        held = rows.window.all_of if rows.has_own_window else rows.window.rows_of
         sql = (
             f"select {statement.time_column} from {statement.relation} where {statement.within(rows.window)}"
         )
         with self._reader.connection() as connection:
             for chunk in streamed(connection, sql, rows.parameters):
-                kept, latest_ms = held(chunk, 0)
+                kept, latest_ms = rows.window.rows_of(chunk, 0)
                 extent.add(len(kept), latest_ms)
         return extent
 

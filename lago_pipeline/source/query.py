@@ -82,10 +82,18 @@ class SourceReader:
             for fetched in streamed(connection, rows.sql, rows.parameters):
                 is_empty = False
                 kept, latest_ms = held(fetched, index)
-                extent.add(len(kept), latest_ms)
+                extent.add(len(kept), latest_ms, self._latest_update(rows, kept))
                 yield kept
             if is_empty and rows.has_own_window:
                 self._check_numeric_times(connection, rows)
+
+    def _latest_update(self, rows: SourceRows, fetched: Sequence[tuple[Any, ...]]) -> int | None:
+        """The latest update of an aggregating query's rows, where it tells one."""
+        updated_at = self._sync.source.updated_at_column
+        if not rows.has_own_window or updated_at is None:
+            return None
+        index = rows.columns.index(updated_at)
+        return max((rows.window.instant_ms(row[index]) for row in fetched), default=-1)
 
     def _check_numeric_times(self, connection: sa.Connection, rows: SourceRows) -> None:
         """On SQLite a number is never greater than a text: such a query would find nothing for ever."""

@@ -46,7 +46,7 @@ class SourceStatement:
 
     def within(self, window: TimeWindow) -> str:
         """The condition on the rows of `relation` that puts them in a window."""
-        return "1 = 1" if self.has_own_window else f"({window.condition(self.time_column)})"
+        return f"({window.condition(self.time_column)})"
 
     def bounds(self, window: TimeWindow) -> Mapping[str, object]:
         """The values that the names in `windowed` and `within` stand for."""

@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from lago_pipeline.errors import ConfigError
-from lago_pipeline.partition import Partition, epoch_ms
+from lago_pipeline.partition import Partition
 from lago_pipeline.refusals import ProblemError
 from lago_pipeline.values import MILLISECONDS_FROM, plausible_timestamp_ms, timestamp_ms
 
@@ -45,7 +45,9 @@ class TimeWindow:
     @property
     def is_exact(self) -> bool:
         """Whether the database's own comparison decides, so that no row needs the test in Python."""
-        return self.kind is TimeKind.AWARE
+        return self.kind is TimeKind.AWARE or (
+            self.kind is TimeKind.NAIVE and len(set(self._offsets_around())) == 1
+        )
 
     def instant_ms(self, value: object) -> int:
         """The instant that a time of the source means, in epoch milliseconds; -1 for none.
@@ -70,7 +72,7 @@ class TimeWindow:
         """All of the rows, and the latest instant of them."""
         if self.is_exact:
             latest = max((row[index] for row in rows if row[index] is not None), default=None)
-            return rows, -1 if latest is None else epoch_ms(latest)
+            return rows, -1 if latest is None else self.instant_ms(latest)
         return rows, max((self.instant_ms(row[index]) for row in rows), default=-1)
 
     def bounds(self, prefix: str = "") -> Mapping[str, object]:
@@ -144,9 +146,14 @@ class TimeWindow:
     def _naive_bounds(self) -> tuple[datetime, datetime]:
         """Local bounds, widened by what the zone's clocks change nearby: `rows_of` decides the rest."""
         start, end = self.partition.start.astimezone(UTC), self.partition.end.astimezone(UTC)
-        moments = (start - _DAY, start, end, end + _DAY)
-        offsets = [moment.astimezone(self.zone).utcoffset() or timedelta(0) for moment in moments]
+        offsets = self._offsets_around()
         return (start + min(offsets)).replace(tzinfo=None), (end + max(offsets)).replace(tzinfo=None)
+
+    def _offsets_around(self) -> list[timedelta]:
+        """The zone's offsets from UTC around the partition: more than one where the clocks change."""
+        start, end = self.partition.start.astimezone(UTC), self.partition.end.astimezone(UTC)
+        moments = (start - _DAY, start, end, end + _DAY)
+        return [moment.astimezone(self.zone).utcoffset() or timedelta(0) for moment in moments]
 
     def _epoch_bounds(self) -> Mapping[str, int]:
         """Seconds, and what is fetched only to be refused, never missed in silence.

@@ -26,27 +26,27 @@ def find_changed_extents(
     known: RegisteredSync,
     reader: ChangeReader,
     calendar: Calendar,
-    now_ms: int,
+    clock_ms: Callable[[], int],
     *,
-    has_updates: bool,
     clock: Callable[[], float],
 ) -> list[Partition]:
     """Compare the count and latest time of delivered partitions with the source's, and note what changed.
 
     The open partition is looked at in every look, those of the last week hourly, those of the last quarter
-    daily; with `has_updates`, where updates tell most changes, all past ones daily. Those not looked at for
+    daily; where the source tells its updates, all past ones daily. Those not looked at for
     longest come first, and what is left when the time is up comes in the next look.
     """
+    now_ms = clock_ms()
     with reading(ledger) as connection:
         recent = "source_fingerprint is not null and partition_end > :oldest"
         records = read_partitions_where(connection, known.sync_id, recent, oldest=now_ms - _QUARTER_MS)
     changed: list[Partition] = []
     deadline = clock() + LOOK_SECONDS
-    for record in _to_check(records, now_ms, has_updates=has_updates):
+    for record in _to_check(records, now_ms, has_updates=reader.tells_updates):
         partition = calendar.at(record.partition_start)
         if partition is None or partition.end_ms != record.partition_end:
             continue  # of another cadence or time zone, which the sync had before
-        if _has_changed(ledger, known, reader, partition, record.source_fingerprint, now_ms):
+        if _has_changed(ledger, known, reader, partition, record.source_fingerprint, clock_ms):
             changed.append(partition)
         if clock() >= deadline:
             break
@@ -59,18 +59,18 @@ def _has_changed(
     reader: ChangeReader,
     partition: Partition,
     extracted: str | None,
-    now_ms: int,
+    clock_ms: Callable[[], int],
 ) -> bool:
     """Compare one partition, and note what was found.
 
     That it was looked at is noted first: a query that outlasts the sensor must not be run at every tick.
     """
     with writing(ledger) as connection:
-        mark_checked(connection, known.sync_id, partition, now_ms)
+        mark_checked(connection, known.sync_id, partition, clock_ms())
     if reader.fingerprint(partition) == extracted:
         return False
     with writing(ledger) as connection:
-        mark_changed(connection, known.sync_id, partition, now_ms)
+        mark_changed(connection, known.sync_id, partition, clock_ms())
     return True
 
 

@@ -1,7 +1,6 @@
 """Late and changed rows, by the source's `updated_at_column`: which partitions hold any that are new."""
 
-from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -12,10 +11,12 @@ from lago_pipeline.ledger.database import reading, writing
 from lago_pipeline.ledger.registry import RegisteredSync
 from lago_pipeline.partition import Calendar, Partition, from_epoch_ms
 from lago_pipeline.source.changed import MINUTE_MS, ChangeReader, Changes
-from lago_pipeline.watch.closing import followed_from
+from lago_pipeline.watch.closing import followed_from, read_followed
 
 OVERLAP_MS = 60 * MINUTE_MS
 """Rows that were updated so long before the latest one may still be committed after it."""
+
+_NEVER_MS = 2**62
 
 Sums = Mapping[tuple[int, int], tuple[int, int]]
 
@@ -59,28 +60,34 @@ class LateRows:
 
 
 def find_late_rows(
-    ledger: sa.Engine, known: RegisteredSync, reader: ChangeReader, calendar: Calendar, now_ms: int
+    ledger: sa.Engine,
+    known: RegisteredSync,
+    reader: ChangeReader,
+    calendar: Calendar,
+    clock_ms: Callable[[], int],
 ) -> LateRows:
     """Look for rows of past partitions that were updated since the last look, and note them in the ledger.
 
-    The cursor and the marks of changed partitions are saved together, so that none is lost in between.
+    The cursor and the marks of changed partitions are saved together, so that none is lost in between. The
+    marks are of after the look: a run that read the source before did not see these rows.
     """
+    now_ms = clock_ms()
     cursor, span = _where_to_look(ledger, known, calendar, now_ms)
     if span is None:
         return LateRows([], [], cursor.from_ms)
     changes = reader.changes(span, cursor.from_ms)
     partitions, sums = _by_partition(changes, calendar)
+    next_ms, kept_ms, whole_ms = _next_look(changes, cursor.from_ms, now_ms)
+    sums = {key: sum_ for key, sum_ in sums.items() if key[1] < whole_ms}
     changed = {
         partitions[start] for (start, minute), sum_ in sums.items() if cursor.is_new(start, minute, sum_)
     }
-    next_ms = _next_look(changes, cursor.from_ms, now_ms)
-    if next_ms <= cursor.from_ms and changes.is_cut:
+    if next_ms == cursor.from_ms and changes.is_cut:
         changed.update(_loaded_in(reader, span, cursor.from_ms, calendar))
-        next_ms = cursor.from_ms + MINUTE_MS
-    after = LateCursor(next_ms, {key: sum_ for key, sum_ in sums.items() if key[1] >= next_ms})
-    return _noted(
-        ledger, known, calendar, sorted(changed, key=lambda partition: partition.start_ms), after, now_ms
-    )
+        next_ms += MINUTE_MS
+    seen = {key: sum_ for key, sum_ in {**cursor.seen, **sums}.items() if key[1] >= kept_ms}
+    in_order = sorted(changed, key=lambda each: each.start_ms)
+    return _noted(ledger, known, calendar, in_order, LateCursor(next_ms, seen), clock_ms())
 
 
 def _where_to_look(
@@ -91,51 +98,57 @@ def _where_to_look(
         saved = read_late_cursor(connection, known.sync_id)
         first_ms = read_first_start(connection, known.sync_id)
     begun_ms = known.activated_at_ms if known.activated_at_ms is not None else now_ms
-    cursor = (
-        LateCursor.of_text(saved) if saved else LateCursor(begun_ms - OVERLAP_MS - begun_ms % MINUTE_MS, {})
-    )
+    cursor = LateCursor.of_text(saved) if saved else LateCursor(_minute(begun_ms - OVERLAP_MS), {})
     starts = [start for start in (first_ms, followed_from(known, calendar)) if start is not None]
     open_one = calendar.at(now_ms)
-    if open_one is None or not starts or min(starts) >= open_one.start_ms:
+    from_ms = max(calendar.first_ms, min(starts, default=now_ms))
+    if open_one is None or from_ms >= open_one.start_ms:
         return cursor, None
-    return cursor, Partition("usage", from_epoch_ms(min(starts)), from_epoch_ms(open_one.start_ms))
+    return cursor, Partition("usage", from_epoch_ms(from_ms), from_epoch_ms(open_one.start_ms))
 
 
 def _by_partition(changes: Changes, calendar: Calendar) -> tuple[dict[int, Partition], Sums]:
     """The partitions of changed rows by their starts, and the sums of changes by start and minute."""
     sums: dict[tuple[int, int], tuple[int, int]] = {}
-    usage = [bucket.usage_ms for bucket in changes.sums]
-    windows = _partitions_over(min(usage), max(usage), calendar) if usage else []
-    starts = [window.start_ms for window in windows]
-    for bucket, (count, total) in changes.sums.items():
-        key = starts[bisect_right(starts, bucket.usage_ms) - 1], bucket.updated_ms
-        before = sums.get(key, (0, 0))
-        sums[key] = before[0] + count, before[1] + total
-    return dict(zip(starts, windows, strict=True)), sums
+    partitions: dict[int, Partition] = {}
+    current: Partition | None = None
+    for bucket in sorted(changes.sums, key=lambda each: each.usage_ms):
+        if current is None or not current.holds(bucket.usage_ms):
+            current = calendar.at(bucket.usage_ms)
+        if current is None:
+            continue  # before the first partition
+        partitions[current.start_ms] = current
+        key = current.start_ms, bucket.updated_ms
+        (count, total), (more, further) = sums.get(key, (0, 0)), changes.sums[bucket]
+        sums[key] = count + more, total + further
+    return partitions, sums
 
 
-def _partitions_over(first_ms: int, last_ms: int, calendar: Calendar) -> list[Partition]:
-    """The partitions from the one that holds an instant to the one that holds another."""
-    first = calendar.at(first_ms)
-    return calendar.within(first.start_ms if first else first_ms, last_ms + 1)
+def _next_look(changes: Changes, from_ms: int, now_ms: int) -> tuple[int, int, int]:
+    """Minutes of updates: where the next look begins, from where on, and up to where, this one counts.
 
-
-def _next_look(changes: Changes, from_ms: int, now_ms: int) -> int:
-    """The minute of updates from which the next look begins; never earlier than this one.
-
-    A source's clock may be ahead, and a single row may be of the year 2099: neither moves it past now.
+    A look that was cut goes on in the minute in which it stopped; one that saw all goes back by the overlap.
+    A source's clock may be ahead, and a row may be of the year 2099: neither moves it past now.
     """
-    if changes.is_cut:
-        latest = changes.last_ms or from_ms
-        return latest - latest % MINUTE_MS
-    latest = min(changes.watermark_ms or 0, now_ms) - OVERLAP_MS
-    return max(from_ms, latest - latest % MINUTE_MS)
+    watermark = changes.watermark_ms
+    overlap_ms = from_ms if watermark is None else _minute(min(watermark, now_ms) - OVERLAP_MS)
+    last_ms = changes.last_ms or from_ms
+    if not changes.is_cut or last_ms >= now_ms:
+        return overlap_ms, overlap_ms, _NEVER_MS
+    return _minute(last_ms), min(overlap_ms, from_ms), _minute(last_ms)
+
+
+def _minute(instant_ms: int) -> int:
+    return instant_ms - instant_ms % MINUTE_MS
 
 
 def _loaded_in(reader: ChangeReader, span: Partition, minute_ms: int, calendar: Calendar) -> list[Partition]:
     """All partitions that a bulk load may have touched which put more rows into one minute than are read."""
     usage = reader.usage_updated_in(span, minute_ms)
-    return _partitions_over(*usage, calendar) if usage else []
+    if usage is None:
+        return []
+    first = calendar.at(usage[0])
+    return calendar.within(first.start_ms if first else usage[0], usage[1] + 1)
 
 
 def _noted(
@@ -148,12 +161,15 @@ def _noted(
 ) -> LateRows:
     """Mark the followed ones of changed partitions, and save the cursor, in one transaction."""
     from_ms = followed_from(known, calendar)
+    starts = [each.start_ms for each in changed]
     with writing(ledger) as connection:
-        followed = [
-            each
-            for each in changed
-            if mark_changed(connection, known.sync_id, each, now_ms)
-            or (from_ms is not None and each.start_ms >= from_ms)
-        ]
+        followed = read_followed(connection, known, from_ms, starts)
+        for each in changed:
+            if each.start_ms in followed:
+                mark_changed(connection, known.sync_id, each, now_ms)
         save_late_cursor(connection, known.sync_id, cursor.text())
-    return LateRows(followed, [each for each in changed if each not in followed], cursor.from_ms)
+    return LateRows(
+        [each for each in changed if each.start_ms in followed],
+        [each for each in changed if each.start_ms not in followed],
+        cursor.from_ms,
+    )

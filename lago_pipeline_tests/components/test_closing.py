@@ -10,8 +10,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lago_pipeline.components.requests import MOST_RUNS
-from lago_pipeline.ledger.partitions import State
+from lago_pipeline.components.requests import MOST_DOUBTFUL_RUNS, MOST_RUNS
+from lago_pipeline.errors import ConfigError
+from lago_pipeline.ledger.database import writing
+from lago_pipeline.ledger.partitions import State, open_partition
+from lago_pipeline.ledger.runs import PREVIEW_RUN, start_run
 from lago_pipeline.sandbox.server import RunningSandbox
 from lago_pipeline_tests.components.unattended import Unattended, at
 from lago_pipeline_tests.sandbox.client import Client
@@ -56,34 +59,48 @@ def test_a_partition_that_waits_for_rows_is_asked_for_at_every_scheduled_tick(un
     world = started(unattended, "2026-03-05 23:00")
     for minute in (5, 10, 15):
         world.now = at(f"2026-03-06 00:{minute:02d}")
-        assert world.spans(world.schedule()) == [("2026-03-05", "2026-03-06")]
+        asked = world.schedule()
+        assert world.spans(asked) == [("2026-03-06", "2026-03-06"), ("2026-03-05", "2026-03-05")]
+        world.execute(asked)
 
 
-def test_a_run_that_brought_no_result_is_asked_for_again_and_alone(unattended: Make) -> None:
-    """After 15 minutes the first time, hourly from then on, each partition in a run of its own."""
+def test_runs_that_brought_no_result_are_asked_for_again_in_smaller_ranges(unattended: Make) -> None:
+    """After 15 minutes the first time, hourly from then on; seven days, then three, then one a run."""
     world = started(unattended, "2026-03-05 12:00")
-    world.now = at("2026-03-08 02:00")
-    assert world.spans(world.sensor("not_closed")) == [("2026-03-05", "2026-03-07")]
+    world.now = at("2026-03-12 02:00")
+    assert world.spans(world.sensor("not_closed")) == [("2026-03-05", "2026-03-11")]
     asked = []
-    for minutes in range(5, 200, 5):
-        world.now = at("2026-03-08 02:00") + timedelta(minutes=minutes)
+    for minutes in range(5, 140, 5):
+        world.now = at("2026-03-12 02:00") + timedelta(minutes=minutes)
         if requests := world.sensor("not_closed"):
-            asked.append((minutes, [first for first, _ in world.spans(requests)]))
-    days = ["2026-03-05", "2026-03-06", "2026-03-07"]
-    assert asked == [(15, days), (75, days), (135, days), (195, days)]
+            asked.append((minutes, [len(world.keys(request)) for request in requests]))
+    assert asked == [(15, [3, 3, 1]), (75, [1] * 5), (80, [1, 1]), (135, [1] * 5)]
+
+
+def test_an_outage_does_not_end_in_a_storm_of_runs(unattended: Make) -> None:
+    """Half a year of days without any result asks for at most five runs a tick after the first ranges."""
+    world = started(unattended, "2026-03-05 12:00")
+    world.now = at("2026-09-05 12:00")
+    first = sum(len(world.sensor("not_closed")) for _ in range(3))
+    later = 0
+    for _ in range(24):
+        world.now += timedelta(minutes=5)
+        later += len(world.sensor("not_closed"))
+    assert first == 27
+    assert 24 < later <= 24 * MOST_DOUBTFUL_RUNS
 
 
 def test_a_year_of_gaps_becomes_ranges_and_the_open_day_comes_first(unattended: Make) -> None:
-    """A daemon that slept for a year asks for 53 runs, 20 a tick, and today is not kept waiting by them."""
-    world = started(unattended, "2026-03-05 12:00", partitions={"start": "2026-01-01"})
-    world.now = at("2027-03-05 12:00")
+    """A daemon that slept for a year asks for 54 runs, 20 a tick, and today is not kept waiting by them."""
+    world = started(unattended, "2025-03-05 12:00", partitions={"start": "2025-01-01"})
+    world.now = at("2026-03-05 12:00")
     ticks = [world.schedule(), world.sensor("not_closed"), world.sensor("not_closed")]
-    assert [len(requests) for requests in ticks] == [MOST_RUNS, MOST_RUNS, 13]
-    assert "2027-03-05" in world.keys(ticks[0][0])
+    assert [len(requests) for requests in ticks] == [MOST_RUNS, MOST_RUNS, 14]
+    assert world.keys(ticks[0][0]) == ["2026-03-05"]
     priorities = [request.tags["dagster/priority"] for requests in ticks for request in requests]
-    assert priorities == ["1", *["0"] * 52]
+    assert priorities == ["1", *["0"] * 53]
     days = [key for requests in ticks for request in requests for key in world.keys(request)]
-    assert (min(days), max(days), len(days), len(set(days))) == ("2026-03-05", "2027-03-05", 366, 366)
+    assert (min(days), max(days), len(days), len(set(days))) == ("2025-03-05", "2026-03-05", 366, 366)
 
 
 def test_partitions_before_the_first_start_are_left_to_people(unattended: Make) -> None:
@@ -168,15 +185,79 @@ def test_one_partition_that_cannot_be_extracted_does_not_hold_up_its_neighbours(
         ("b", "2026-03-10 10:00:00", "s", 1, None),
         source={"query": query, "primary_key": "id", "time_column": "called_at"},
     )
-    world.now = at("2026-03-12 02:00")
-    world.execute(world.sensor("not_closed"))
-    assert len(world.failures) == 1
-    world.now = at("2026-03-12 02:15")
-    world.execute(world.sensor("not_closed"))
+    for moment in ("2026-03-12 02:00", "2026-03-12 02:15", "2026-03-12 03:15", "2026-03-12 03:20"):
+        world.now = at(moment)
+        world.execute(world.sensor("not_closed"))
     open_days = [key for key, record in world.records().items() if record.state is State.OPEN]
     # SQLite's text is fetched with some days around it
     assert open_days == ["2026-03-06", "2026-03-07", "2026-03-08", "2026-03-09"]
     assert world.billed() == {"a": 1, "b": 1}
+
+
+def test_a_bad_day_that_waits_for_rows_does_not_keep_today_waiting(unattended: Make) -> None:
+    """The open partition always has a run of its own."""
+    query = "select *, abs(case id when 'bad' then -9223372036854775808 else 0 end) as x from calls "
+    world = started(
+        unattended,
+        "2026-03-05 12:00",
+        ("bad", "2026-03-05 13:00:00", "s", 1, None),
+        ("a", "2026-03-06 01:00:00", "s", 1, None),
+        source={
+            "query": query + "where called_at >= :start and called_at < :end",
+            "primary_key": "id",
+            "time_column": "called_at",
+        },
+        partitions={"start": "2026-03-01", "closing_delay": "2d"},
+    )
+    world.now = at("2026-03-06 02:00")
+    world.execute(world.schedule())
+    assert world.billed() == {"a": 1}
+
+
+def test_a_run_that_died_with_its_machine_does_not_hold_its_partition_for_ever(unattended: Make) -> None:
+    """Dagster calls it started for ever; after six hours the partition is asked for again."""
+    world = started(unattended, "2026-03-05 12:00")
+    job = world.defs.resolve_job_def("calls_sync")
+    tags = {"lago/sync": "calls", "dagster/partition": "2026-03-05"}
+    world.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    (record,) = world.instance.get_run_records(limit=1)
+    late = Unattended(
+        world.warehouse, world.lago, world.instance, record.update_timestamp, world.sync, world.wiring
+    )
+    late.now += timedelta(hours=5, minutes=59)
+    first = {key for request in late.sensor("not_closed") for key in late.keys(request)}
+    late.now += timedelta(minutes=1)
+    second = {key for request in late.sensor("not_closed") for key in late.keys(request)}
+    assert ("2026-03-05" in first, "2026-03-05" in second) == (False, True)
+
+
+def test_runs_of_partitions_that_are_no_more_do_no_harm(unattended: Make) -> None:
+    """A queued run of before a moved start, or of another cadence, does not fail every tick."""
+    world = started(unattended, "2026-03-05 12:00")
+    job = world.defs.resolve_job_def("calls_sync")
+    for tags in (
+        {"dagster/partition": "2026-01-01-05:00"},
+        {
+            "dagster/asset_partition_range_start": "2025-01-01",
+            "dagster/asset_partition_range_end": "2025-01-03",
+        },
+    ):
+        world.instance.create_run_for_job(
+            job, status=dg.DagsterRunStatus.STARTED, tags={"lago/sync": "calls", **tags}
+        )
+    world.now = at("2026-03-06 01:00")
+    assert world.spans(world.sensor("not_closed")) == [("2026-03-05", "2026-03-05")]
+
+
+def test_a_sample_that_was_sent_does_not_bring_its_day_along(unattended: Make) -> None:
+    """`preview --send` bills its samples only, also of a day before the first start."""
+    world = started(unattended, "2026-03-05 12:00", ("a", "2026-03-02 10:00:00", "s", 1, None))
+    day = world.wiring.partition("2026-03-02")
+    with world.ledger() as ledger, writing(ledger) as connection:
+        open_partition(connection, 1, day, 0)
+        start_run(connection, 1, day, PREVIEW_RUN, 0)
+    world.now = at("2026-03-05 13:00")
+    assert world.sensor("not_closed") == []
 
 
 def test_a_partition_with_a_run_not_yet_started_is_left_alone(unattended: Make) -> None:
@@ -198,8 +279,10 @@ def test_the_sensor_reads_only_the_ledger(unattended: Make, monkeypatch: pytest.
     assert world.spans(world.sensor("not_closed")) == [("2026-03-05", "2026-03-05")]
 
 
-def test_a_change_of_cadence_leaves_old_partitions_alone(unattended: Make, environment: Path) -> None:
-    """Partitions that the sync has no more are not asked for: Dagster would refuse the whole tick."""
+def test_a_change_of_cadence_is_refused_while_a_partition_is_not_closed(
+    unattended: Make, environment: Path
+) -> None:
+    """The rest of what the old partition covers would be delivered by nobody: the line says what to do."""
     world = started(unattended, "2026-03-05 12:00")
     with closing(sqlite3.connect(environment / "ledger.db")) as ledger, ledger:
         ledger.execute(
@@ -208,4 +291,7 @@ def test_a_change_of_cadence_leaves_old_partitions_alone(unattended: Make, envir
             "values (1, 1772600400000, 1772604000000, '2026-03-04-05:00', 'unsettled', 0)"
         )
     world.now = at("2026-03-06 01:00")
-    assert world.spans(world.sensor("not_closed")) == [("2026-03-05", "2026-03-05")]
+    with pytest.raises(
+        ConfigError, match=r"^partition 2026-03-04-05:00 is not closed, .* set partitions.cadence"
+    ):
+        world.sensor("not_closed")

@@ -220,3 +220,23 @@ def test_without_update_times_today_is_compared_at_every_look(closed: Make) -> N
     world.add(("a", "2026-03-09 11:00:00", "s", 1, None))
     assert days_asked(world, (15, 15)) == [["2026-03-09"], []]
     assert world.billed() == {"a": 1}
+
+
+def test_an_aggregating_query_with_updates_is_compared_partition_by_partition(closed: Make) -> None:
+    """A late row changes its own day's group, and the day is found by the group's latest update."""
+    query = (
+        "select subscription || substr(called_at, 1, 10) as id, min(called_at) as called_at, subscription, "
+        "sum(units) as units, max(loaded_at) as loaded_at from calls "
+        "where called_at >= :start and called_at < :end group by subscription"
+    )
+    source = {
+        "query": query,
+        "primary_key": "id",
+        "time_column": "called_at",
+        "updated_at_column": "loaded_at",
+    }
+    world = closed(late("a", 3, "2026-03-03 10:00:00"), late("b", 5, "2026-03-05 10:00:00"), source=source)
+    world.add(("c", "2026-03-05 11:00:00", "s", 7, "2026-03-09 12:00:00"))
+    assert asked(world) == [("2026-03-05", "2026-03-05")]
+    assert world.records()["2026-03-05"].counts.changed == 1
+    assert asked(world, minutes=60) == []

@@ -30,6 +30,11 @@ class Slow(ChangeReader):
         self._seconds = seconds
         self._fails = fails
 
+    @property
+    def tells_updates(self) -> bool:
+        """It does not."""
+        return False
+
     def clock(self) -> float:
         """Seconds that have passed while it answered."""
         return self.now
@@ -59,9 +64,7 @@ def ledger(sqlite_database: str) -> Iterator[sa.Engine]:
 def look(ledger: sa.Engine, reader: Slow, now_ms: int = NOW) -> list[str]:
     """One look; returns the days that changed."""
     known = RegisteredSync(1, 0)
-    changed = find_changed_extents(
-        ledger, known, reader, Days(), now_ms, has_updates=False, clock=reader.clock
-    )
+    changed = find_changed_extents(ledger, known, reader, Days(), lambda: now_ms, clock=reader.clock)
     return [partition.key for partition in changed]
 
 

@@ -41,7 +41,7 @@ def look(
     ledger: sa.Engine, known: RegisteredSync, source: sa.Engine, now_ms: int = NOON, most: int = 10
 ) -> LateRows:
     """One look at the source, which reads at most so many rows."""
-    return find_late_rows(ledger, known, ChangeReader(source, SYNC, most_rows=most), Days(), now_ms)
+    return find_late_rows(ledger, known, ChangeReader(source, SYNC, most_rows=most), Days(), lambda: now_ms)
 
 
 def keys(late: LateRows) -> list[str]:
@@ -115,3 +115,44 @@ def test_a_cursor_is_read_as_it_was_written(
     """Nothing of what a look saw is lost between two looks."""
     cursor = LateCursor(from_ms, seen)
     assert LateCursor.of_text(cursor.text()) == cursor
+
+
+def test_a_cut_look_does_not_lose_the_overlap(
+    ledger: sa.Engine, known: RegisteredSync, postgres_database: str
+) -> None:
+    """A row that is committed late, behind a load that took several looks, is found all the same."""
+    loads = [load(f"2026-03-0{day}", 10 * day, 6) for day in (3, 4, 5)]
+    with engine_of(postgres_database, TABLE, *loads) as source:
+        for _ in range(6):
+            look(ledger, known, source)
+        with source.begin() as connection:
+            connection.exec_driver_sql(load("2026-03-07", 25, 1))
+        found = [keys(look(ledger, known, source)) for _ in range(4)]
+    assert sorted(key for days in found for key in days) == ["2026-03-07"]
+
+
+def test_a_load_from_the_future_does_not_hide_what_comes_after(
+    ledger: sa.Engine, known: RegisteredSync, postgres_database: str
+) -> None:
+    """A whole look full of rows of the year 2099 moves nothing past now."""
+    future = "insert into usage select n, '2026-03-04 10:00Z', '2099-01-01' from generate_series(1, 30) n"
+    with engine_of(postgres_database, TABLE, future) as source:
+        assert keys(look(ledger, known, source)) == ["2026-03-04"]
+        with source.begin() as connection:
+            connection.exec_driver_sql(load("2026-03-05", 30, 1))
+        assert "2026-03-05" in keys(look(ledger, known, source))
+        assert keys(look(ledger, known, source)) == []
+
+
+def test_a_start_that_was_moved_leaves_earlier_days_alone(
+    ledger: sa.Engine, known: RegisteredSync, postgres_database: str
+) -> None:
+    """Late rows of before the new start are nobody's, and those after it are found."""
+    first = Days().at(STARTED)
+    assert first is not None
+    with writing(ledger) as connection:
+        ask(connection, known.sync_id, first, 0, STARTED)
+    moved = Days(first_ms=first.start_ms + 2 * 86_400_000)
+    with engine_of(postgres_database, TABLE, load("2026-03-03", 5, 1), load("2026-03-06", 5, 1)) as source:
+        reader = ChangeReader(source, SYNC)
+        assert keys(find_late_rows(ledger, known, reader, moved, lambda: NOON)) == ["2026-03-06"]
