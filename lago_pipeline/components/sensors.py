@@ -7,11 +7,14 @@ import dagster as dg
 
 from lago_pipeline.components.requests import Tick, tick
 from lago_pipeline.components.wiring import Wiring
+from lago_pipeline.errors import RetriableError
 from lago_pipeline.ledger.database import reading
 from lago_pipeline.ledger.partitions import read_partition
 from lago_pipeline.partition import Partition, from_epoch_ms
+from lago_pipeline.settings import Settings
 from lago_pipeline.source.changed import ChangeReader
 from lago_pipeline.sync import Sync
+from lago_pipeline.watch.alarms import overdue_alarms, raise_alarms
 from lago_pipeline.watch.closing import Due, due_partitions
 from lago_pipeline.watch.fingerprints import find_changed_extents
 from lago_pipeline.watch.late import LateRows, find_late_rows
@@ -43,6 +46,7 @@ def not_closed_sensor(sync: Sync, wiring: Wiring, template_hash: str, job_name: 
                 if each.is_unsettled or each.may_close(now_ms, sync.closing_delay)
             ]
             requests = now.ask(due, reason="not_closed", mark=now_ms)
+            _tell_overdue(context, now, sync)
         if not requests:
             return dg.SkipReason(
                 "every partition that could be closed is, has a run, or waits for its next attempt"
@@ -81,6 +85,22 @@ def late_rows_sensor(sync: Sync, wiring: Wiring, job_name: str) -> dg.SensorDefi
         return dg.SensorResult(run_requests=requests, cursor=watermark)
 
     return late_rows
+
+
+def _tell_overdue(context: dg.SensorEvaluationContext, now: Tick, sync: Sync) -> None:
+    """Where nothing fails and nothing is billed, the alarm of failed runs would be silent."""
+    alarms = overdue_alarms(now.ledger, sync.name, now.known.sync_id, now.now_ms, sync.closing_delay)
+    try:
+        raise_alarms(
+            now.ledger,
+            now.known.sync_id,
+            alarms,
+            now.now_ms,
+            log=context.log.error,
+            webhook=Settings().alert_webhook,
+        )
+    except RetriableError as error:  # it stays news, and must not keep runs from being asked for
+        context.log.warning(str(error))
 
 
 def _look(now: Tick, reader: ChangeReader) -> LateRows:

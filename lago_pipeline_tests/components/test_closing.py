@@ -17,6 +17,7 @@ from lago_pipeline.ledger.partitions import State, open_partition
 from lago_pipeline.ledger.runs import PREVIEW_RUN, start_run
 from lago_pipeline.sandbox.server import RunningSandbox
 from lago_pipeline_tests.components.unattended import Unattended, at
+from lago_pipeline_tests.components.webhook import listening
 from lago_pipeline_tests.sandbox.client import Client
 
 Make = Callable[..., Unattended]
@@ -295,3 +296,23 @@ def test_a_change_of_cadence_is_refused_while_a_partition_is_not_closed(
         ConfigError, match=r"^partition 2026-03-04-05:00 is not closed, .* set partitions.cadence"
     ):
         world.sensor("not_closed")
+
+
+def test_a_partition_that_nobody_closes_is_told_of_though_no_run_fails(
+    unattended: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven hours after it could close, a person hears of it, also where the webhook fails at first."""
+    world = started(unattended, "2026-03-05 12:00")
+    with listening() as webhook:
+        monkeypatch.setenv("LAGO_PIPELINE_ALERT_WEBHOOK", webhook.url)
+        webhook.status = 500
+        world.now = at("2026-03-06 01:00")
+        world.sensor("not_closed")
+        world.now = at("2026-03-06 07:15")
+        assert world.spans(world.sensor("not_closed")) == [("2026-03-05", "2026-03-05")]
+        webhook.status = 200
+        for _ in range(3):
+            world.now += timedelta(minutes=5)
+            world.sensor("not_closed")
+    told = [posted["alarms"][0]["reasons"] for posted in webhook.posted]
+    assert told == ["overdue", "overdue"]  # once refused by the webhook, once taken
