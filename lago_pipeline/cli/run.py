@@ -165,18 +165,13 @@ def _lines(ledger: sa.Engine, item: ProjectSync, run_id: str) -> list[Line]:
 
 def _error(result: "dg.ExecuteInProcessResult", lines: list[Line]) -> str | None:
     """Why a run failed, unless it only found unbilled usage that its lines tell, and Lago took the rest."""
-    from lago_pipeline.components.metadata import UNSETTLED
+    from lago_pipeline.components.failures import failure_words
 
     for event in result.all_events:
-        failure = event.step_failure_data if event.is_step_failure else None
-        if failure is None:
-            continue
-        told = failure.user_failure_data
-        if told is not None and UNSETTLED in (told.metadata or {}):
-            return _why_pending(str(told.description), lines)
-        if told is not None and told.description:
-            return str(told.description)
-        return str(failure.error.message).strip().splitlines()[0] if failure.error else "the step failed"
+        if event.is_step_failure:
+            told = event.step_failure_data.user_failure_data
+            summaries = str(told.description) if told else ""
+            return failure_words(event) or _why_pending(summaries, lines)
     return None if result.success else "the run failed"
 
 
