@@ -84,7 +84,7 @@ def _delivered(
         project.resources(item.wiring.ledger) as (resource,),
         resource.opened() as ledger,
     ):
-        deliver = partial(_materialized, project, item, instance, ledger)
+        deliver = partial(_materialized, item, _quiet_job(project, item), instance, ledger)
         for chunk in ranges(partitions, item.wiring.per_run):
             error = yield from _chunk(chunk, deliver)
             if error:
@@ -114,8 +114,8 @@ def _span(partitions: list[Partition]) -> str:
 
 
 def _materialized(
-    project: Project,
     item: ProjectSync,
+    job: "dg.JobDefinition",
     instance: "dg.DagsterInstance",
     ledger: sa.Engine,
     partitions: list[Partition],
@@ -123,7 +123,7 @@ def _materialized(
     """One run: the lines of what it delivered, and why it failed, unless it only found unbilled usage."""
     from lago_pipeline.components.requests import range_tags
 
-    result = _quiet_job(project, item).execute_in_process(
+    result = job.execute_in_process(
         instance=instance,
         tags=range_tags([partition.key for partition in partitions]),
         raise_on_error=False,

@@ -22,6 +22,8 @@ from lago_pipeline.values import MILLISECONDS_FROM, plausible_timestamp_ms, time
 Row = tuple[Any, ...]
 _EPOCH_DIGITS = (0, 3, 6, 9)
 _DAY = timedelta(days=1)
+_MILLISECOND = timedelta(milliseconds=1)
+_PLAIN = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 _TIME_FUNCTION = re.compile(r"\b(datetime|unixepoch|strftime|julianday)\s*\(", re.IGNORECASE)
 
 
@@ -64,9 +66,19 @@ class TimeWindow:
         """Those of the rows that the window holds, by the time at `index`, and the latest instant of them."""
         if self.is_exact:
             return self.all_of(rows, index)
-        instants = [self.instant_ms(row[index]) for row in rows]
+        near = self._near(rows, index)
+        instants = [self.instant_ms(row[index]) for row in near]
         held = [self.partition.holds(instant) for instant in instants]
-        return list(compress(rows, held)), max(compress(instants, held), default=-1)
+        return list(compress(near, held)), max(compress(instants, held), default=-1)
+
+    def _near(self, rows: list[Row], index: int) -> list[Row]:
+        """Without rows whose text names a local day far from the window: most of what SQLite fetches."""
+        if self.kind is not TimeKind.SQLITE or len(set(self._offsets_around())) > 1:
+            return rows
+        first = self.partition.start.astimezone(self.zone).date()
+        last = (self.partition.end - _MILLISECOND).astimezone(self.zone).date()
+        days = {(first + number * _DAY).isoformat() for number in range((last - first).days + 1)}
+        return [row for row in rows if not _is_plain(row[index]) or row[index][:10] in days]
 
     def all_of(self, rows: list[Row], index: int) -> tuple[list[Row], int]:
         """All of the rows, and the latest instant of them."""
@@ -187,6 +199,11 @@ class TimeWindow:
         """The UTC day so many days from the partition's start, or from its end if they are positive."""
         moment = self.partition.start if days < 0 else self.partition.end
         return f"{(moment.astimezone(UTC) + days * _DAY):%Y%m%d}"
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a time is text without an offset, so that its first ten characters are its local day."""
+    return isinstance(value, str) and _PLAIN.fullmatch(value) is not None
 
 
 def _text(moment: datetime) -> str:
