@@ -1,5 +1,6 @@
 """`lago-pipeline run`: deliver partitions now, through Dagster, or only say what would be delivered."""
 
+import gc
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import sqlalchemy as sa
 
+from lago_pipeline.cli.instance import opened_instance
 from lago_pipeline.cli.output import print_json, print_table
 from lago_pipeline.cli.project import Project, ProjectSync, load_project, partitions_between
 from lago_pipeline.ledger.database import reading
@@ -43,6 +45,7 @@ def run(sync: str | None, first: str | None, last: str | None, *, dry_run: bool,
     exit code is 0 only when all usage of these partitions is billed.
     """
     project = load_project()
+    gc.freeze()  # what was loaded stays: the collector need not walk through it again and again
     lines: list[Line] = []
     errors: list[str] = []
     for item in project.chosen(sync):
@@ -80,7 +83,7 @@ def _delivered(
     from lago_pipeline.components.requests import ranges
 
     with (
-        _instance() as instance,
+        opened_instance() as instance,
         project.resources(item.wiring.ledger) as (resource,),
         resource.opened() as ledger,
     ):
@@ -135,15 +138,6 @@ def _materialized(
             click.echo(_told(line), err=True)
         raise click.Abort  # Ctrl-C: what was in flight is settled, the rest is pending
     return lines, _error(result, lines)
-
-
-def _instance() -> Any:  # noqa: ANN401 - Dagster's own context manager
-    """The instance of $DAGSTER_HOME, so that the UI shows the runs; without one, a passing instance."""
-    import os
-
-    import dagster as dg
-
-    return dg.DagsterInstance.get() if os.environ.get("DAGSTER_HOME") else dg.DagsterInstance.ephemeral()
 
 
 def _quiet_job(project: Project, item: ProjectSync) -> "dg.JobDefinition":
