@@ -76,11 +76,6 @@ def read_partition(connection: sa.Connection, sync_id: int, partition: Partition
     return found[0] if found else None
 
 
-def read_partitions(connection: sa.Connection, sync_id: int, from_ms: int) -> list[PartitionRecord]:
-    """The records of all partitions that start at `from_ms` or later, in order."""
-    return read_partitions_where(connection, sync_id, "partition_start >= :start", start=from_ms)
-
-
 def open_partition(connection: sa.Connection, sync_id: int, partition: Partition, now_ms: int) -> None:
     """Record a partition before its first event is settled."""
     connection.execute(

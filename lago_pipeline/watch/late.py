@@ -82,7 +82,7 @@ def find_late_rows(
     changed = {
         partitions[start] for (start, minute), sum_ in sums.items() if cursor.is_new(start, minute, sum_)
     }
-    if next_ms == cursor.from_ms and changes.is_cut:
+    if next_ms == cursor.from_ms == whole_ms:  # one minute held more than a look reads
         changed.update(_loaded_in(reader, span, cursor.from_ms, calendar))
         next_ms += MINUTE_MS
     seen = {key: sum_ for key, sum_ in {**cursor.seen, **sums}.items() if key[1] >= kept_ms}

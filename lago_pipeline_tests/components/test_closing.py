@@ -21,6 +21,8 @@ from lago_pipeline_tests.components.webhook import listening
 from lago_pipeline_tests.sandbox.client import Client
 
 Make = Callable[..., Unattended]
+FAILING = "select *, abs(case id when 'bad' then -9223372036854775808 else 0 end) as x from calls"
+"""A query that fails on the row `bad`."""
 
 
 def started(unattended: Make, now: str, *rows: tuple[object, ...], **changes: object) -> Unattended:
@@ -177,14 +179,13 @@ def test_another_metric_in_lago_wakes_what_lago_refused(unattended: Make, lago: 
 
 def test_one_partition_that_cannot_be_extracted_does_not_hold_up_its_neighbours(unattended: Make) -> None:
     """A day at which the query fails spoils one range; then each day has its own run, and most close."""
-    query = "select *, abs(case id when 'bad' then -9223372036854775808 else 0 end) as x from calls"
     world = started(
         unattended,
         "2026-03-05 12:00",
         ("bad", "2026-03-08 11:00:00", "s", 1, None),
         ("a", "2026-03-05 10:00:00", "s", 1, None),
         ("b", "2026-03-10 10:00:00", "s", 1, None),
-        source={"query": query, "primary_key": "id", "time_column": "called_at"},
+        source={"query": FAILING, "primary_key": "id", "time_column": "called_at"},
     )
     for moment in ("2026-03-12 02:00", "2026-03-12 02:15", "2026-03-12 03:15", "2026-03-12 03:20"):
         world.now = at(moment)
@@ -197,14 +198,13 @@ def test_one_partition_that_cannot_be_extracted_does_not_hold_up_its_neighbours(
 
 def test_a_bad_day_that_waits_for_rows_does_not_keep_today_waiting(unattended: Make) -> None:
     """The open partition always has a run of its own."""
-    query = "select *, abs(case id when 'bad' then -9223372036854775808 else 0 end) as x from calls "
     world = started(
         unattended,
         "2026-03-05 12:00",
         ("bad", "2026-03-05 13:00:00", "s", 1, None),
         ("a", "2026-03-06 01:00:00", "s", 1, None),
         source={
-            "query": query + "where called_at >= :start and called_at < :end",
+            "query": f"{FAILING} where called_at >= :start and called_at < :end",
             "primary_key": "id",
             "time_column": "called_at",
         },

@@ -19,7 +19,7 @@ from lago_pipeline.components.wiring import Wiring
 from lago_pipeline.errors import LagoPipelineError
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import open_ledger, reading
-from lago_pipeline.ledger.partitions import PartitionRecord, read_partitions
+from lago_pipeline.ledger.partitions import PartitionRecord, read_partitions_where
 from lago_pipeline.partition import epoch_ms
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.sandbox.server import RunningSandbox
@@ -152,7 +152,7 @@ class Unattended:
     def records(self) -> dict[str, PartitionRecord]:
         """What the ledger knows of each partition, by key."""
         with self.ledger() as ledger, reading(ledger) as connection:
-            return {each.partition_key: each for each in read_partitions(connection, 1, 0)}
+            return {each.partition_key: each for each in read_partitions_where(connection, 1, "1 = 1")}
 
     def add(self, *rows: tuple[object, ...]) -> None:
         """Insert rows of (id, called_at, subscription, units, loaded_at)."""

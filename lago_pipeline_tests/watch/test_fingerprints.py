@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from lago_pipeline.errors import RetriableError
 from lago_pipeline.ledger.asks import ask
 from lago_pipeline.ledger.database import open_ledger, reading, writing
-from lago_pipeline.ledger.partitions import read_partitions
+from lago_pipeline.ledger.partitions import read_partitions_where
 from lago_pipeline.ledger.registry import RegisteredSync, activate
 from lago_pipeline.partition import Partition
 from lago_pipeline.source.changed import ChangeReader
@@ -89,4 +89,4 @@ def test_what_changed_is_open_again(ledger: sa.Engine) -> None:
     """The ledger says so before any run is asked for."""
     look(ledger, Slow(0))
     with reading(ledger) as connection:
-        assert {record.state for record in read_partitions(connection, 1, 0)} == {"open"}
+        assert {record.state for record in read_partitions_where(connection, 1, "1 = 1")} == {"open"}
