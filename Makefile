@@ -3,11 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LAGO_PORT ?= 3900
+UI_PORT ?= 3000
 
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 export LAGO_PIPELINE_STATE := $(DAGSTER_HOME)/lago_pipeline
 export WAREHOUSE_URL := sqlite:///$(LAGO_PIPELINE_STATE)/warehouse.db
-export LAGO_API_URL := http://127.0.0.1:3900/api/v1
+export LAGO_API_URL := http://127.0.0.1:$(LAGO_PORT)/api/v1
 export LAGO_API_KEY := 5a6d0b0c-1a90-4e0f-9d6b-0c0ffee0da7a
 export LEDGER_URL :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -21,7 +23,7 @@ run: $(VENV)/run.installed $(DAGSTER_HOME)/dagster.yaml ## Deliver the demo's us
 	@$(BIN)/python -m lago_pipeline.demo run
 
 dev: $(VENV)/run.installed $(DAGSTER_HOME)/dagster.yaml ## Open the Dagster UI with the sandbox beside it.
-	@$(BIN)/python -m lago_pipeline.demo dev
+	@$(BIN)/python -m lago_pipeline.demo dev --port $(UI_PORT)
 
 test: $(VENV)/test.installed check ## Lint, check types, and run the tests.
 	@$(BIN)/python -m pytest -n 2
@@ -43,7 +45,7 @@ clean: ## Remove the virtual environment and the demo's state.
 
 $(VENV)/run.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(VENV)/test.installed: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -1,13 +1,14 @@
-"""`make run`: the main job on demo data, from an empty folder to events in a Lago on this machine."""
+"""`make run`, the main job on demo data, and `make dev`, the UI: both beside a Lago on this machine."""
 
-import signal
-import socket
+import errno
+import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import requests
@@ -15,15 +16,17 @@ import sqlalchemy as sa
 
 from lago_pipeline.cli.output import print_table
 from lago_pipeline.demo.catalog import seed_catalog
+from lago_pipeline.demo.dev import dagster_ui, end_on_any_signal, wait_until_up, what_to_open
 from lago_pipeline.demo.planted import PLANTED
+from lago_pipeline.demo.ports import in_use, is_taken
 from lago_pipeline.demo.warehouse import FIRST_DAY, LAST_DAY, seed
-from lago_pipeline.errors import ConfigError, LagoPipelineError
+from lago_pipeline.errors import ConfigError, LagoPipelineError, RetriableError
 from lago_pipeline.ledger.database import open_ledger, reading
 from lago_pipeline.sandbox.config import SandboxConfig
-from lago_pipeline.sandbox.server import running
+from lago_pipeline.sandbox.server import RunningSandbox, running
+from lago_pipeline.sandbox.store import StateError
 from lago_pipeline.settings import LAGO_API_KEY, LAGO_API_URL, WAREHOUSE_URL, Settings, checked_api_url
 
-UI_PORT = 3000
 _REFUSALS = sa.text(
     "select sync, partition, row_key, status, reason from lago_events where status <> 'accepted' "
     "order by sync desc, partition"
@@ -58,7 +61,7 @@ def catalog_command() -> None:
 def run_command(context: click.Context, first: str, last: str) -> None:
     """Do the main job; the exit code is 0 when exactly the planted rows of these days are refused."""
     context.invoke(seed_command)
-    with _lago():
+    with _lago("run"):
         context.invoke(catalog_command)
         arguments = ["run", "--from", first, "--to", last]
         subprocess.run([sys.executable, "-m", "lago_pipeline.cli", *arguments], check=False)  # noqa: S603
@@ -75,34 +78,27 @@ def run_command(context: click.Context, first: str, last: str) -> None:
 
 
 @demo.command("dev")
+@click.option("--port", default=3000, show_default=True, help="The port of Dagster's UI.")
 @click.pass_context
-def dev_command(context: click.Context) -> None:
+def dev_command(context: click.Context, port: int) -> None:
     """Run the Dagster UI with the sandbox beside it; Ctrl-C ends both."""
+    if is_taken(port):
+        raise in_use(port, "Dagster's UI", "make dev UI_PORT")
+    end_on_any_signal()
     context.invoke(seed_command)
-    if _is_taken(UI_PORT):
-        raise ConfigError(f"port {UI_PORT} is in use by another program: Dagster's UI needs it")
-    with _lago():
+    with suppress(KeyboardInterrupt), _lago("dev"):
         context.invoke(catalog_command)
-        page = Settings().required(LAGO_API_URL).replace("/api/v1", "")
-        click.echo(
-            f"Open http://127.0.0.1:{UI_PORT} for Dagster, {page} for Lago's events. Ctrl-C ends both."
-        )
-        command = [str(Path(sys.executable).parent / "dagster"), "dev", "--port", str(UI_PORT)]
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
-        with subprocess.Popen(command) as ui:  # noqa: S603
-            try:
-                ui.wait()
-            except KeyboardInterrupt:
-                ui.terminate()
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        url, lago = f"http://127.0.0.1:{port}", Settings().required(LAGO_API_URL).replace("/api/v1", "")
+        click.echo("Dagster starts, which takes half a minute on a small machine ...")
+        with dagster_ui(port) as ui:
+            wait_until_up(ui, url)
+            click.echo(what_to_open(url, lago, os.environ))
+            raise RetriableError(f"Dagster ended by itself (exit code {ui.wait()}): see its lines above")
+    click.echo("Dagster and the sandbox have ended.")
 
 
 @contextmanager
-def _lago() -> Iterator[None]:
+def _lago(command: str) -> Iterator[None]:
     """The sandbox of LAGO_API_URL: one that runs already, or one of our own for as long as this takes."""
     settings = Settings()
     url = checked_api_url(settings.required(LAGO_API_URL))
@@ -110,14 +106,22 @@ def _lago() -> Iterator[None]:
         click.echo(f"Using the Lago sandbox that runs at {url}.")
         yield
         return
-    port = int(url.rsplit(":", 1)[1].split("/")[0])
     config = SandboxConfig(state=settings.state / "sandbox.db", api_key=settings.required(LAGO_API_KEY))
+    with ExitStack() as stack:
+        sandbox = _started(stack, config, urlsplit(url).port or 80, command)
+        click.echo(f"A Lago sandbox runs at {sandbox.api_url}.")
+        yield
+
+
+def _started(stack: ExitStack, config: SandboxConfig, port: int, command: str) -> RunningSandbox:
     try:
-        with running(config, port=port) as sandbox:
-            click.echo(f"A Lago sandbox runs at {sandbox.api_url}.")
-            yield
+        return stack.enter_context(running(config, port=port))
+    except StateError as error:
+        raise ConfigError(f"{error}: remove it, or set LAGO_PIPELINE_STATE to another folder") from error
     except OSError as error:
-        raise ConfigError(f"port {port} is in use by another program: stop it, or change the port") from error
+        if error.errno == errno.EADDRINUSE:
+            raise in_use(port, "the Lago sandbox", f"make {command} LAGO_PORT") from error
+        raise ConfigError(f"the Lago sandbox cannot listen on port {port}: {error.strerror}") from error
 
 
 def _is_sandbox(api_url: str) -> bool:
@@ -159,3 +163,5 @@ if __name__ == "__main__":
         raise SystemExit(f"Error: {error}") from error
     except click.ClickException as error:
         raise SystemExit(f"Error: {error.format_message()}") from error
+    except click.Abort as error:
+        raise SystemExit(130) from error  # Ctrl-C, as a shell tells it
