@@ -1,4 +1,4 @@
-"""The Dagster instance of a command, whose SQLite event log is kept open while the command runs."""
+"""The Dagster instance of a command: its SQLite event log is kept open, and output stays in the terminal."""
 
 import os
 from collections.abc import Iterator
@@ -20,9 +20,27 @@ def opened_instance() -> Iterator["dg.DagsterInstance"]:
 
     is_kept = bool(os.environ.get("DAGSTER_HOME"))
     with (
-        dg.DagsterInstance.get() if is_kept else dg.DagsterInstance.ephemeral() as instance,
+        _without_capture() if is_kept else dg.DagsterInstance.ephemeral() as instance,
         _kept_open(instance.event_log_storage),
     ):
+        yield instance
+
+
+@contextmanager
+def _without_capture() -> Iterator["dg.DagsterInstance"]:
+    """The instance of $DAGSTER_HOME, which leaves what a step prints in the terminal.
+
+    Capturing it for the UI starts four processes a run; what a run has to tell is in its events.
+    """
+    import dagster as dg
+    from dagster._serdes.config_class import ConfigurableClassData
+
+    uncaptured = ConfigurableClassData(
+        "dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager", "{}"
+    )
+    with dg.DagsterInstance.get() as instance:
+        reference = instance.get_ref()
+    with dg.DagsterInstance.from_ref(reference._replace(compute_logs_data=uncaptured)) as instance:
         yield instance
 
 
@@ -44,9 +62,7 @@ def _kept_open(storage: Any) -> Iterator[None]:  # noqa: ANN401 - Dagster's own,
             if shard not in engines:
                 with connect(shard):
                     """Dagster makes the file and its tables."""
-                engines[shard] = sa.create_engine(
-                    storage.conn_string_for_shard(shard), connect_args={"timeout": _BUSY_SECONDS}
-                )
+                engines[shard] = _event_log_engine(storage.conn_string_for_shard(shard))
                 stack.callback(engines[shard].dispose)
             return engines[shard]
 
@@ -59,3 +75,14 @@ def _kept_open(storage: Any) -> Iterator[None]:  # noqa: ANN401 - Dagster's own,
         storage._connect = kept  # noqa: SLF001 - the one place where Dagster opens the file
         stack.callback(setattr, storage, "_connect", connect)
         yield
+
+
+def _event_log_engine(url: str) -> sa.Engine:
+    """Does not wait for the disk at each event: a power cut may lose the last events, never the file."""
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own type
+        connection.execute("pragma synchronous = normal")
+
+    return engine
