@@ -35,6 +35,13 @@ if TYPE_CHECKING:
     help="With ClickHouse: bill every copy of an event, as older organisations do.",
 )
 @click.option(
+    "--lag",
+    default=0.0,
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="How long a stored event cannot be read, as in ClickHouse's pipeline.",
+)
+@click.option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File that keeps events and catalogue; without it they end with the process.",
@@ -51,8 +58,9 @@ if TYPE_CHECKING:
     "faults",
     multiple=True,
     metavar="JSON",
-    help='A fault rule, repeatable: \'{"kind": "status", "status": 503, "times": 3}\'. Kinds: status, html, '
-    "rate_limit, latency, drop_before, drop_after, commit_then_status.",
+    help='A fault rule, repeatable: \'{"kind": "status", "status": 503, "times": 3}\'. Kinds: status, '
+    "commit_then_status, html, empty, text, redirect, rate_limit, refuse, drop_before, drop_after, "
+    "answer_late, drip, cut_answer, half_answer, latency, hide_details, partial_store.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one line of JSON.")
 def sandbox(  # noqa: PLR0913 - one argument an option
@@ -61,6 +69,7 @@ def sandbox(  # noqa: PLR0913 - one argument an option
     host: str,
     store: "StoreName",
     no_dedup: bool,
+    lag: float,
     state: Path | None,
     api_key: str | None,
     batch_max: int,
@@ -80,6 +89,7 @@ def sandbox(  # noqa: PLR0913 - one argument an option
         host=host,
         store=store,
         dedup=not no_dedup,
+        lag=lag,
         state=state,
         api_key=api_key or DEMO_API_KEY,
         batch_max=batch_max,
@@ -95,7 +105,8 @@ def sandbox(  # noqa: PLR0913 - one argument an option
 
 
 def _rules(text: str) -> "list[FaultRule]":
-    from lago_pipeline.sandbox.faults import InvalidFaultError, rules_from_json
+    from lago_pipeline.sandbox.fault_json import rules_from_json
+    from lago_pipeline.sandbox.faults import InvalidFaultError
 
     try:
         return rules_from_json(json.loads(text))

@@ -7,8 +7,9 @@ from starlette.routing import Route
 
 from lago_pipeline.sandbox.answers import ok
 from lago_pipeline.sandbox.catalog import Catalog
-from lago_pipeline.sandbox.faults import Faults, InvalidFaultError, rules_from_json
-from lago_pipeline.sandbox.gateway import RequestCounts
+from lago_pipeline.sandbox.exchange import RequestCounts
+from lago_pipeline.sandbox.fault_json import rules_from_json
+from lago_pipeline.sandbox.faults import Faults, InvalidFaultError
 from lago_pipeline.sandbox.ingest import Ingest
 from lago_pipeline.sandbox.store import Store
 

@@ -15,8 +15,9 @@ from lago_pipeline.sandbox.catalog import Catalog
 from lago_pipeline.sandbox.config import SandboxConfig
 from lago_pipeline.sandbox.customers import Customers
 from lago_pipeline.sandbox.events import Events
+from lago_pipeline.sandbox.exchange import RequestCounts
 from lago_pipeline.sandbox.faults import Faults
-from lago_pipeline.sandbox.gateway import Gateway, RequestCounts
+from lago_pipeline.sandbox.gateway import Gateway
 from lago_pipeline.sandbox.ingest import Ingest
 from lago_pipeline.sandbox.limiter import Limiter
 from lago_pipeline.sandbox.metrics import Metrics

@@ -25,12 +25,14 @@ class SandboxConfig:
     """One sandbox: which of Lago's event stores it imitates, where it keeps state, and how it misbehaves.
 
     `state` is a file, or None for a state in memory that ends with the process. `dedup` counts only with
-    the ClickHouse store (Lago: `organization.clickhouse_deduplication_enabled`).
+    the ClickHouse store (Lago: `organization.clickhouse_deduplication_enabled`). `lag` is how many seconds
+    after its storage an event can be read, which is ClickHouse's pipeline.
     """
 
     host: str = "127.0.0.1"
     store: StoreName = "postgres"
     dedup: bool = True
+    lag: float = 0.0
     state: Path | None = None
     api_key: str = DEMO_API_KEY
     batch_max: int = 100

@@ -40,25 +40,29 @@ class Events:
 
     def create_many(self, call: Call) -> Response:
         """POST /events/batch."""
-        events, first = self._ingest.many(params.batch(call.params), call.now_us)
+        partly = getattr(call.request.state, "partial_store", False)
+        events, first = self._ingest.many(params.batch(call.params), call.now_us, partly=partly)
         return ok({"events": self._accepted(events, first, call.now_us)})
 
     def index(self, call: Call) -> Response:
         """GET /events: raw copies, so that ClickHouse's duplicates are counted."""
         page = Page.asked(call.query)
-        found, total = listing.find(self._store, self._filters(call.query), page)
+        found, total = listing.find(self._store, self._filters(call), page)
         return ok({"events": [self._stored(event) for event in found], "meta": page.meta(total)})
 
     def show(self, call: Call) -> Response:
         """GET /events/{transaction_id}: the first found, on ClickHouse the newest copy."""
         order = "asc" if self._store.kind == "postgres" else "desc"
-        clauses = f"where transaction_id = ? order by seq {order} limit 1"
-        found = self._store.events(clauses, [call.path_id()])
+        where, values = listing.Filters(
+            transaction_id=call.path_id(), stored_by_us=self._stored_by(call)
+        ).where()
+        found = self._store.events(f"{where} order by seq {order} limit 1", values)
         if not found:
             raise not_found("event")
         return ok({"event": self._stored(found[0])})
 
-    def _filters(self, query: dict[str, str]) -> listing.Filters:
+    def _filters(self, call: Call) -> listing.Filters:
+        query = call.query
         from_us = listing.moment(query, "timestamp_from")
         if query.get("timestamp_from_started_at") == "true":
             from_us = self._started_at(query)
@@ -67,7 +71,12 @@ class Events:
             external_subscription_id=query.get("external_subscription_id"),
             from_us=from_us,
             to_us=listing.moment(query, "timestamp_to"),
+            stored_by_us=self._stored_by(call),
         )
+
+    def _stored_by(self, call: Call) -> int | None:
+        """When an event must have arrived to be read now."""
+        return call.now_us - int(self._store.lag * 1_000_000) if self._store.lag else None
 
     def _started_at(self, query: dict[str, str]) -> int | None:
         """Begin with the subscription's start (Lago: events_query_filters_contract)."""

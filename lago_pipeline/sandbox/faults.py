@@ -2,35 +2,90 @@
 
 A rule as JSON, every key but `kind` optional:
 
-    {"kind": "status", "status": 503, "path": "/events/batch", "method": "POST", "times": 3, "every": 1,
-     "probability": null, "seed": 0, "seconds": 0.05, "reset_seconds": 1, "retry_after": null}
+    {"kind": "status", "status": 503, "path": "/events/batch", "method": "POST", "contains": null,
+     "more_than": null, "times": 3, "every": 1, "probability": null, "seed": 0, "commit": false,
+     "details": null, "body": "OK", "location": null, "seconds": 0.05, "reset_seconds": 1,
+     "retry_after": null}
 
-    status              answer `status` with Lago's JSON body, processing nothing
-    html                answer `status` (default 502) with a proxy's HTML page, processing nothing
-    rate_limit          answer 429 with X-RateLimit-* (`reset_seconds`) and Retry-After (`retry_after`)
-    latency             wait `seconds`, then go on
-    drop_before         cut the TCP connection, processing nothing
-    drop_after          process and commit, then cut the connection without an answer
-    commit_then_status  process and commit, then answer `status` (default 500)
+Answers in the place of Lago's. Nothing is processed, unless `commit` says that it is, before the answer:
+
+    status              `status` with Lago's JSON body, and `details` as its `error_details`
+    commit_then_status  the same with `commit`: a crash after the commit
+    html                `status` (default 502) with a proxy's HTML page
+    empty               `status` (default 400) with an empty body
+    text                `status` (default 200) with `body`, which is no JSON
+    redirect            `status` (default 302) to `location`
+    rate_limit          429 with X-RateLimit-* (`reset_seconds`) and Retry-After (`retry_after`)
+    refuse              422 that names the events containing `contains`, each with `details`
+    drop_before         none: the TCP connection is cut
+    drop_after          the same with `commit`: a lost answer
+
+Lago's own answer to what was processed and committed, spoiled on its way:
+
+    answer_late         after `seconds`
+    drip                a byte every `seconds`
+    cut_answer          half of it, then the connection is cut
+    half_answer         half of it, as if it were whole
+
+Changes that let the request go on to the other rules:
+
+    latency             wait `seconds` before processing, which happens though the client may have gone
+    hide_details        a refusal comes without its `error_details`
+    partial_store       a batch refused for duplicates leaves its other events stored (Lago 1.32.4 to 1.38)
 
 `path` is a prefix after /api/v1; without one a rule concerns POSTs to /events, with one every method
-unless `method` says otherwise. `every` fires on each n-th matching request, `probability` with a
-generator seeded by `seed`, `times` ends the rule after so many firings.
+unless `method` says otherwise. `contains` chooses requests with such text in an event's compact JSON,
+`more_than` those with more events. Of these `every` fires on each n-th, `probability` with a generator
+seeded by `seed`, and `times` ends the rule after so many firings.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
-Kind = Literal["status", "html", "rate_limit", "latency", "drop_before", "drop_after", "commit_then_status"]
+import orjson
+
+Kind = Literal[
+    "status", "commit_then_status", "html", "empty", "text", "redirect", "rate_limit", "refuse",
+    "drop_before", "drop_after", "answer_late", "drip", "cut_answer", "half_answer",
+    "latency", "hide_details", "partial_store",
+]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 
-_DEFAULT_STATUS = {"html": 502, "rate_limit": 429}
+_DEFAULT_STATUS = {"html": 502, "empty": 400, "text": 200, "redirect": 302, "rate_limit": 429, "refuse": 422}
+_COMMITTING = {"commit_then_status", "drop_after"}
+_CHANGES = {"latency", "hide_details", "partial_store"}
+_REASON = {"properties": ["value_is_invalid"]}
 
 
 class InvalidFaultError(ValueError):
     """A rule that cannot be understood; the message names the key and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a rule looks at: method, path after /api/v1, and body of a request."""
+
+    method: str
+    path: str
+    body: bytes = b""
+
+    @cached_property
+    def events(self) -> list[str]:
+        """The posted events as compact JSON, in order; none when the body holds none."""
+        try:
+            root = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return []
+        root = root if isinstance(root, dict) else {}
+        posted = root.get("events", [root["event"]] if "event" in root else [])
+        return [orjson.dumps(event).decode() for event in posted] if isinstance(posted, list) else []
+
+    def naming(self, text: str) -> list[int]:
+        """The indexes of the events that contain a text."""
+        return [index for index, event in enumerate(self.events) if text in event]
 
 
 @dataclass(frozen=True)
@@ -41,10 +96,16 @@ class FaultRule:
     status: int | None = None
     path: str | None = None
     method: str | None = None
+    contains: str | None = None
+    more_than: int | None = None
     times: int | None = None
     every: int = 1
     probability: float | None = None
     seed: int = 0
+    commit: bool = False
+    details: str | Mapping[str, object] | None = None
+    body: str = "OK"
+    location: str | None = None
     seconds: float = 0.05
     reset_seconds: float | None = None
     retry_after: float | None = None
@@ -56,16 +117,44 @@ class FaultRule:
             raise InvalidFaultError(f"fault every must be 1 or more, not {self.every}")
         if self.status is not None and not 100 <= self.status <= 599:
             raise InvalidFaultError(f"fault status must be an HTTP status, not {self.status}")
+        if self.kind == "redirect" and not self.location:
+            raise InvalidFaultError("fault redirect needs a location")
 
     @property
     def answer_status(self) -> int:
         """The status to answer with."""
         return self.status if self.status is not None else _DEFAULT_STATUS.get(self.kind, 500)
 
-    def concerns(self, method: str, path: str) -> bool:
-        """Tell whether a request (its path after /api/v1) is one that this rule looks at."""
+    @property
+    def commits(self) -> bool:
+        """Whether the request is processed before this rule answers in Lago's place."""
+        return self.commit or self.kind in _COMMITTING
+
+    def concerns(self, asked: Asked) -> bool:
+        """Tell whether a request is one that this rule looks at."""
         wanted = self.method or ("POST" if self.path is None else None)
-        return (wanted is None or wanted.upper() == method) and path.startswith(self.path or "/events")
+        return (
+            (wanted is None or wanted.upper() == asked.method)
+            and asked.path.startswith(self.path or "/events")
+            and (self.more_than is None or len(asked.events) > self.more_than)
+            and (self.contains is None or bool(asked.naming(self.contains)))
+        )
+
+    def refusal(self, asked: Asked) -> str | Mapping[str, object]:
+        """Lago's `error_details` for the events that this rule refuses: by index in a batch."""
+        details = _REASON if self.details is None else self.details
+        if asked.path != "/events/batch":
+            return details
+        return {str(index): details for index in asked.naming(self.contains or "")}
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What befalls one request: a wait, changes to how it is handled, and a rule that decides its answer."""
+
+    seconds: float = 0.0
+    changes: frozenset[str] = frozenset()
+    rule: FaultRule | None = None
 
 
 class _Armed:
@@ -90,65 +179,33 @@ class _Armed:
 
 
 class Faults:
-    """The rules in force. Latencies add up; of the other kinds the first rule that fires decides."""
+    """The rules in force. Latencies and changes add up; of the other rules the first that fires decides."""
 
     def __init__(self, rules: Iterable[FaultRule] = ()) -> None:
         self._armed: list[_Armed] = []
         self.replace(rules)
 
+    def __bool__(self) -> bool:
+        """Whether any rule is in force."""
+        return bool(self._armed)
+
     def replace(self, rules: Iterable[FaultRule]) -> None:
         """Put other rules in force, with fresh counters."""
         self._armed = [_Armed(rule) for rule in rules]
 
-    def strike(self, method: str, path: str) -> tuple[float, FaultRule | None]:
-        """Say how long this request waits and which fault, if any, befalls it."""
-        seconds = 0.0
+    def strike(self, asked: Asked) -> Strike:
+        """Say what befalls this request."""
+        seconds, changes = 0.0, set[str]()
         for armed in self._armed:
-            if not armed.rule.concerns(method, path) or not armed.fires():
+            rule = armed.rule
+            if not rule.concerns(asked) or not armed.fires():
                 continue
-            if armed.rule.kind != "latency":
-                return seconds, armed.rule
-            seconds += armed.rule.seconds
-        return seconds, None
+            if rule.kind not in _CHANGES:
+                return Strike(seconds, frozenset(changes), rule)
+            seconds += rule.seconds if rule.kind == "latency" else 0
+            changes.add(rule.kind)
+        return Strike(seconds, frozenset(changes))
 
     def describe(self) -> list[dict[str, object]]:
         """List the rules with their counters."""
         return [asdict(armed.rule) | {"seen": armed.seen, "fired": armed.fired} for armed in self._armed]
-
-
-def rules_from_json(value: object) -> list[FaultRule]:
-    """Read a list of rules, one rule, or `{"faults": [...]}`."""
-    if isinstance(value, Mapping) and "faults" in value:
-        value = value["faults"]
-    found = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    return [_rule(item) for item in found]
-
-
-def _rule(value: object) -> FaultRule:
-    if not isinstance(value, Mapping):
-        raise InvalidFaultError(
-            f"a fault is an object like {{'kind': 'status', 'status': 503}}, not {value!r}"
-        )
-    known = {field.name for field in fields(FaultRule)}
-    unknown = sorted(set(value) - known)
-    if unknown:
-        raise InvalidFaultError(f"unknown fault key {unknown[0]!r}; allowed are {', '.join(sorted(known))}")
-    if "kind" not in value:
-        raise InvalidFaultError(f"a fault needs a kind: one of {', '.join(KINDS)}")
-    for name, item in value.items():
-        _check(str(name), item)
-    return FaultRule(**value)
-
-
-def _check(name: str, value: object) -> None:
-    """Refuse a value of the wrong type by its key's name."""
-    optional = name not in {"kind", "every", "seed", "seconds"}
-    if value is None and optional:
-        return
-    allowed: type | tuple[type, ...] = (int, float)
-    if name in {"kind", "path", "method"}:
-        allowed = str
-    elif name in {"status", "times", "every", "seed"}:
-        allowed = int
-    if isinstance(value, bool) or not isinstance(value, allowed):
-        raise InvalidFaultError(f"fault {name} cannot be {value!r}")

@@ -53,15 +53,18 @@ class Ingest:
             self.duplicates_refused += 1
             raise invalid(_TAKEN) from None
 
-    def many(self, posted: Sequence[Params], now_us: int) -> tuple[list[Event], int]:
-        """Store all events of a batch or none; every event with a problem is named by its index."""
+    def many(self, posted: Sequence[Params], now_us: int, *, partly: bool) -> tuple[list[Event], int]:
+        """Store all events of a batch or none; every event with a problem is named by its index.
+
+        `partly` stores what is new in a batch with duplicates, as Lago 1.32.4 to 1.38 did.
+        """
         if len(posted) > self._batch_max:
             raise invalid({"events": ["too_many_events"]})
         events = self._valid(posted, now_us)
         if self._postgres:
             _check_limits(events)
         try:
-            return events, self._store.insert(events, now_us)
+            return events, self._store.insert(events, now_us, partly=partly)
         except DuplicatesError as duplicates:
             self.duplicates_refused += len(duplicates.indexes)
             raise invalid({str(index): _TAKEN for index in duplicates.indexes}) from None

@@ -14,13 +14,17 @@ _ORDERS = {"postgres": "timestamp_us desc, transaction_id asc", "clickhouse": "s
 
 @dataclass(frozen=True)
 class Filters:
-    """Which events to list; times are in microseconds and inclusive at both ends."""
+    """Which events to list; times are in microseconds and inclusive at both ends.
+
+    `stored_by_us` leaves out what arrived later and is still on its way through a pipeline.
+    """
 
     code: str | None = None
     external_subscription_id: str | None = None
     transaction_id: str | None = None
     from_us: int | None = None
     to_us: int | None = None
+    stored_by_us: int | None = None
 
     def where(self) -> tuple[str, list[object]]:
         """Say it in SQL."""
@@ -37,6 +41,9 @@ class Filters:
                 -timestamps.LIMIT_US if self.from_us is None else self.from_us,
                 timestamps.LIMIT_US if self.to_us is None else self.to_us,
             ]
+        if self.stored_by_us is not None:
+            clauses.append("created_us <= ?")
+            values.append(self.stored_by_us)
         return (f"where {' and '.join(clauses)}" if clauses else ""), values
 
 

@@ -14,7 +14,8 @@ import uvicorn
 from lago_pipeline.sandbox.api import PREFIX
 from lago_pipeline.sandbox.app import Sandbox, build
 from lago_pipeline.sandbox.config import SandboxConfig
-from lago_pipeline.sandbox.faults import FaultRule, rules_from_json
+from lago_pipeline.sandbox.fault_json import rules_from_json
+from lago_pipeline.sandbox.faults import FaultRule
 from lago_pipeline.sandbox.timestamps import iso_ms
 
 DEFAULT_PORT = 3900
@@ -54,6 +55,10 @@ class RunningSandbox:
     def clear_faults(self) -> None:
         """Behave again."""
         self.sandbox.faults.replace(())
+
+    def set_lag(self, seconds: float) -> None:
+        """Let stored events be read only after so many seconds from their storage on, now and later."""
+        self.sandbox.store.lag = seconds
 
     def stats(self) -> dict[str, object]:
         """The same numbers as GET /sandbox/stats."""

@@ -37,7 +37,7 @@ class StoredEvent(NamedTuple):
 
 
 class DuplicatesError(Exception):
-    """Nothing was stored, because the events at these indexes were there already."""
+    """The events at these indexes were there already."""
 
     def __init__(self, indexes: list[int]) -> None:
         super().__init__(indexes)
@@ -53,6 +53,7 @@ class Store:
 
     def __init__(self, config: SandboxConfig) -> None:
         self.kind: StoreName = config.store
+        self.lag = config.lag
         self._lock = RLock()
         self._connection = _connect(config.state)
         try:
@@ -101,11 +102,13 @@ class Store:
         """Read one number."""
         return int(str(self.rows(sql, values)[0][0]))
 
-    def insert(self, events: Sequence[Event], created_us: int) -> int:
-        """Store all of these events or none, and give the `seq` of the first.
+    def insert(self, events: Sequence[Event], created_us: int, *, partly: bool = False) -> int:
+        """Store all of these events or none, and give the `seq` of the first; raises DuplicatesError.
 
-        Lago: `insert_all ... on conflict do nothing`, rolled back when it left anything out.
+        Lago: `insert_all ... on conflict do nothing`, rolled back when it left anything out, unless
+        `partly` keeps what is new.
         """
+        duplicates: list[int] = []
         with self.transaction() as db:
             first = self.count("select coalesce(max(seq), 0) + 1 from events")
             rows = [(seq, *event, created_us) for seq, event in enumerate(events, first)]
@@ -113,7 +116,11 @@ class Store:
             if self.kind == "postgres":
                 ids = {event.transaction_id for event in events}
                 if stored < len(events) or len(ids) < len(events):
-                    raise DuplicatesError(self._duplicates(events, first))
+                    duplicates = self._duplicates(events, first)
+            if duplicates and not partly:
+                raise DuplicatesError(duplicates)
+        if duplicates:
+            raise DuplicatesError(duplicates)
         return first
 
     def _duplicates(self, events: Sequence[Event], first: int) -> list[int]:

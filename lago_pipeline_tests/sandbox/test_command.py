@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from lago_pipeline.cli.sandbox import sandbox
 from lago_pipeline.sandbox import DEMO_API_KEY, SandboxConfig
+from lago_pipeline.sandbox.faults import KINDS
 from lago_pipeline.sandbox.server import running
 
 CODE = "from lago_pipeline.cli.sandbox import sandbox; sandbox()"
@@ -113,6 +114,13 @@ def test_a_fault_that_makes_no_sense_is_a_usage_error(fault: str) -> None:
     result = CliRunner().invoke(sandbox, ["--port", "0", "--fault", fault])
     assert result.exit_code == 2
     assert "--fault" in result.output
+
+
+def test_the_help_names_every_kind_of_fault() -> None:
+    """The list is written by hand, so that help needs no import."""
+    (option,) = [option for option in sandbox.params if option.name == "faults"]
+    said = str(getattr(option, "help", "")).partition("Kinds: ")[2].rstrip(".").split(", ")
+    assert tuple(said) == KINDS
 
 
 def test_every_option_has_help() -> None:

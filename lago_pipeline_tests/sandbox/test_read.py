@@ -1,5 +1,6 @@
 """Reading events back, pages, the organisation and health (LAGO.md 3 and 4)."""
 
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -163,3 +164,28 @@ def test_health_needs_no_key(lago: Client) -> None:
     health = requests.get(f"{lago.sandbox.url}/health", timeout=10).json()
     assert (health["message"], set(health)) == ("Success", {"version", "github_url", "message"})
     assert requests.get(f"{lago.sandbox.url}/ready", timeout=10).json() == {"status": "ok"}
+
+
+def test_a_pipeline_lags_behind(either: Client) -> None:
+    """What was stored cannot be read yet: not by its id, not in a list, not in a count."""
+    either.event(**usage())
+    either.sandbox.set_lag(3600)
+    try:
+        assert either.get("/events/tx").status_code == 404
+        assert either.get("/events", timestamp_from="1970-01-01").json()["meta"]["total_count"] == 0
+        assert either.stored() == ["tx"]
+    finally:
+        either.sandbox.set_lag(0)
+    assert either.get("/events/tx").status_code == 200
+    assert listed(either) == ["tx"]
+
+
+def test_a_lag_passes() -> None:
+    """After so many seconds the event is there."""
+    with connected(SandboxConfig(store="clickhouse", lag=0.3)) as lago:
+        lago.event(**usage())
+        assert lago.get("/events/tx").status_code == 404
+        end = time.monotonic() + 10
+        while lago.get("/events/tx").status_code == 404:
+            assert time.monotonic() < end
+        assert listed(lago) == ["tx"]
