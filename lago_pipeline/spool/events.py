@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,9 +26,6 @@ _SCHEMA = pa.schema(
 )
 GROUP_EVENTS = 20_000
 """A group is what a delivery plans, marks and holds in memory at once."""
-
-
-_NAMES = [field.name for field in fields(Event)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ class EventsWriter:
 
     def flush(self) -> None:
         """Hand the buffer to the file."""
-        columns = [[getattr(event, name) for event in self._buffer] for name in _NAMES]
+        columns = [[getattr(event, name) for event in self._buffer] for name in Event._fields]
         self._writer.write(pa.table(columns, schema=_SCHEMA))
         self._buffer.clear()
 
@@ -89,7 +86,7 @@ class EventsFile:
     def groups(self) -> Iterator[list[Event]]:
         """The events, one list a row group; a file without rows has none."""
         for table in self._file.groups():
-            columns = [table[name].to_pylist() for name in _NAMES]
+            columns = [table[name].to_pylist() for name in Event._fields]
             yield [Event(*values) for values in zip(*columns, strict=True)]
 
 

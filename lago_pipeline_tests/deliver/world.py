@@ -84,8 +84,8 @@ def event(number: int, **changes: Any) -> Event:
         fingerprint=number.to_bytes(16),
         problem=None,
     )
-    made = replace(made, **changes)
-    return made if made.body or made.problem else replace(made, body=body(made))
+    made = made._replace(**changes)
+    return made if made.body or made.problem else made._replace(body=body(made))
 
 
 def body(made: Event) -> bytes:
