@@ -9,7 +9,7 @@ from starlette.routing import Route
 from lago_pipeline.sandbox import lifecycle, listing, params
 from lago_pipeline.sandbox.answers import invalid, not_found, ok
 from lago_pipeline.sandbox.api import Api, Call
-from lago_pipeline.sandbox.catalog import Catalog
+from lago_pipeline.sandbox.catalog import Catalog, Document
 from lago_pipeline.sandbox.ingest import Ingest
 from lago_pipeline.sandbox.pagination import Page
 from lago_pipeline.sandbox.store import Event, Store, StoredEvent
@@ -48,7 +48,7 @@ class Events:
         """GET /events: raw copies, so that ClickHouse's duplicates are counted."""
         page = Page.asked(call.query)
         found, total = listing.find(self._store, self._filters(call), page)
-        return ok({"events": [self._stored(event) for event in found], "meta": page.meta(total)})
+        return ok({"events": self._stored(found), "meta": page.meta(total)})
 
     def show(self, call: Call) -> Response:
         """GET /events/{transaction_id}: the first found, on ClickHouse the newest copy."""
@@ -59,7 +59,7 @@ class Events:
         found = self._store.events(f"{where} order by seq {order} limit 1", values)
         if not found:
             raise not_found("event")
-        return ok({"event": self._stored(found[0])})
+        return ok({"event": self._stored(found)[0]})
 
     def _filters(self, call: Call) -> listing.Filters:
         query = call.query
@@ -94,23 +94,31 @@ class Events:
         name, created = self._store.event_id, iso_seconds(now_us)
         return [_body(event, name(seq), created) for seq, event in enumerate(events, first)]
 
-    def _stored(self, stored: StoredEvent) -> dict[str, object]:
+    def _stored(self, stored: Sequence[StoredEvent]) -> list[dict[str, object]]:
         """The answer to a GET; ClickHouse's knows its customer and subscription, PostgreSQL's does not."""
-        event, created = Event(*stored[1:7]), iso_seconds(stored.created_us)
+        events = [(found.seq, Event(*found[1:7]), iso_seconds(found.created_us)) for found in stored]
         if self._store.kind == "postgres":
-            return _body(event, self._store.event_id(stored.seq), created)
-        names = (self._store.organization_id, event.external_subscription_id, event.transaction_id)
-        lago_id = f"{'-'.join(name or '' for name in names)}-{event.timestamp_us // 1_000_000}"
-        return _body(event, lago_id, created) | self._owners(event)
+            return [_body(event, self._store.event_id(seq), created) for seq, event, created in events]
+        names = {event.external_subscription_id or "" for _, event, _ in events}
+        named = {name: self._catalog.named("subscription", name) for name in names}
+        return [
+            _body(event, self._made_up_id(event), created)
+            | _owners(event, named[event.external_subscription_id or ""])
+            for _, event, created in events
+        ]
 
-    def _owners(self, event: Event) -> dict[str, object]:
-        for found in self._catalog.named("subscription", event.external_subscription_id or ""):
-            if lifecycle.covers(found, event.timestamp_us):
-                return {
-                    "lago_customer_id": found["lago_customer_id"],
-                    "lago_subscription_id": found["lago_id"],
-                }
-        return {}
+    def _made_up_id(self, event: Event) -> str:
+        """ClickHouse's rows have no id of their own."""
+        names = (self._store.organization_id, event.external_subscription_id, event.transaction_id)
+        return f"{'-'.join(name or '' for name in names)}-{event.timestamp_us // 1_000_000}"
+
+
+def _owners(event: Event, subscriptions: Sequence[Document]) -> dict[str, object]:
+    """Whose usage an event is, among the subscriptions of its external id."""
+    for found in subscriptions:
+        if lifecycle.covers(found, event.timestamp_us):
+            return {"lago_customer_id": found["lago_customer_id"], "lago_subscription_id": found["lago_id"]}
+    return {}
 
 
 def _body(event: Event, lago_id: str | None, created: str | None) -> dict[str, object]:

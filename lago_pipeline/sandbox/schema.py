@@ -12,7 +12,8 @@ create table if not exists events (
     properties text not null,
     created_us integer not null
 );
-create index if not exists events_by_time on events (timestamp_us);
+create index if not exists events_by_time on events (timestamp_us desc, transaction_id);
+create index if not exists events_by_subscription on events (external_subscription_id, code, timestamp_us);
 create table if not exists resources (
     seq integer primary key,               -- order of creation
     kind text not null,

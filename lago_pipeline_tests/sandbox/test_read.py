@@ -1,6 +1,7 @@
 """Reading events back, pages, the organisation and health (LAGO.md 3 and 4)."""
 
 import time
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -8,6 +9,8 @@ import pytest
 import requests
 
 from lago_pipeline.sandbox import SandboxConfig
+from lago_pipeline.sandbox.listing import Filters
+from lago_pipeline.sandbox.store import Event
 from lago_pipeline_tests.sandbox.client import Client, connected, usage
 from lago_pipeline_tests.sandbox.test_requests import NOT_FOUND, refused
 
@@ -189,3 +192,39 @@ def test_a_lag_passes() -> None:
         while lago.get("/events/tx").status_code == 404:
             assert time.monotonic() < end
         assert listed(lago) == ["tx"]
+
+
+def test_the_pages_of_a_window_join(either: Client) -> None:
+    """Without a gap or a repeat, over all subscriptions and for one."""
+    count, start_us = 6_000, 1_767_225_600_000_000
+    events = [
+        Event(f"tx{number * 7 % count:04d}", "api", f"s{number % 50}", start_us + number * 1000, None, "{}")
+        for number in range(count)
+    ]
+    either.sandbox.sandbox.store.insert(events, 0)
+    window = {"timestamp_from": "2026-01-01T00:00:01Z", "timestamp_to": "2026-01-01T00:00:02.999Z"}
+    pages = [listed(either, **window, code="api", per_page=800, page=page) for page in (1, 2, 3)]
+    assert [len(page) for page in pages] == [800, 800, 400]
+    expected = [event for event in events if 1_000_000 <= event.timestamp_us - start_us < 3_000_000]
+    assert sorted(chain(*pages)) == sorted(str(event.transaction_id) for event in expected)
+    assert sorted(listed(either, **window, external_subscription_id="s7", per_page=800)) == sorted(
+        str(event.transaction_id) for event in expected if event.external_subscription_id == "s7"
+    )
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(from_us=1, to_us=2),
+        Filters(code="c", from_us=1, to_us=2),
+        Filters(code="c", external_subscription_id="s", from_us=1, to_us=2),
+        Filters(external_subscription_id="s"),
+        Filters(transaction_id="t", stored_by_us=1),
+    ],
+)
+def test_no_list_looks_at_every_event(either: Client, filters: Filters) -> None:
+    """An index leads to the events of a window, a subscription or an id, however many there are."""
+    where, values = filters.where()
+    store = either.sandbox.sandbox.store
+    plan = store.rows(f"explain query plan select * from events {where}", values)
+    assert [str(step[3]).split(" ")[0] for step in plan] == ["SEARCH"]
