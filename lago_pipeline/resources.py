@@ -14,7 +14,8 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 from lago_pipeline.errors import ConfigError
-from lago_pipeline.lago.client import ANSWER_SECONDS, CONNECT_SECONDS, LagoClient
+from lago_pipeline.lago.client import LagoClient
+from lago_pipeline.lago.transport import TransportOptions
 from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline.settings import LAGO_API_KEY, LAGO_API_URL, WAREHOUSE_URL, Settings, is_loopback
 from lago_pipeline.source.warehouse import warehouse_engine
@@ -60,7 +61,20 @@ class LagoResource(dg.ConfigurableResource[None]):
         json_schema_extra=_SECRET,
         description="An API key; by default the environment variable LAGO_API_KEY.",
     )
-    answer_seconds: float = Field(default=ANSWER_SECONDS, description="How long to wait for an answer.")
+    answer_seconds: float = Field(default=30.0, gt=0, description="How long to wait for an answer.")
+    ca_file: str | None = Field(
+        default=None, description="PEM file of the authorities that Lago's certificate is verified against."
+    )
+    client_certificate: str | None = Field(
+        default=None, description="PEM file of the certificate to show to Lago, or to a proxy before it."
+    )
+    client_key: str | None = Field(default=None, description="PEM file of that certificate's key.")
+    proxy: str | None = Field(
+        default=None,
+        repr=False,
+        json_schema_extra=_SECRET,
+        description="URL of a proxy; by default what HTTPS_PROXY and NO_PROXY say.",
+    )
 
     @contextmanager
     def connected(self) -> Iterator[LagoClient]:
@@ -68,7 +82,14 @@ class LagoResource(dg.ConfigurableResource[None]):
         api_url = self.api_url or Settings().required(LAGO_API_URL)
         self.check_url(api_url)
         api_key = self.api_key or Settings().required(LAGO_API_KEY)
-        with LagoClient(api_url, api_key, timeout=(CONNECT_SECONDS, self.answer_seconds)) as client:
+        options = TransportOptions(
+            answer_seconds=self.answer_seconds,
+            ca_file=self.ca_file,
+            client_certificate=self.client_certificate,
+            client_key=self.client_key,
+            proxy=self.proxy,
+        )
+        with LagoClient(api_url, api_key, options=options) as client:
             yield client
 
     def check_url(self, api_url: str) -> None:

@@ -151,7 +151,7 @@ def client(lago: RunningSandbox) -> Iterator[LagoClient]:
 
 def post(client: LagoClient, path: str, body: bytes) -> None:
     """Create one object of the catalogue."""
-    assert client.ask("POST", path, body).status_code == 200
+    assert client.ask("POST", path, body).status == 200
 
 
 def test_writing_is_tried_without_an_event(client: LagoClient, lago: RunningSandbox) -> None:

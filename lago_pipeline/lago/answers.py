@@ -82,7 +82,7 @@ def _success(headers: Mapping[str, str], body: bytes) -> Answer:
     if not body.strip():
         return Answer(Meaning.ACCEPTED, 200, "accepted")
     if not isinstance(_json(body), dict):
-        kind = headers.get("Content-Type", "no content type")
+        kind = headers.get("content-type", "no content type")
         return Answer(Meaning.UNCERTAIN, 200, f"HTTP 200 whose body is not Lago's ({kind})")
     return Answer(Meaning.ACCEPTED, 200, "accepted")
 
@@ -107,7 +107,7 @@ def told_to_wait(headers: Mapping[str, str]) -> float | None:
 
     More than an hour is no wait but a moment, as other servers write it: it is ignored.
     """
-    told = [headers.get(name, "").strip() for name in ("X-RateLimit-Reset", "Retry-After")]
+    told = [headers.get(name, "").strip() for name in ("x-ratelimit-reset", "retry-after")]
     seconds = [float(text) for text in told if text.replace(".", "", 1).isdecimal()]
     return max((wait for wait in seconds if wait <= _MOST_WAIT_SECONDS), default=None)
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import requests
-
 from lago_pipeline.errors import ConfigError, RetriableError
 from lago_pipeline.lago.answers import stop_words
 from lago_pipeline.lago.client import LagoClient
@@ -54,14 +52,10 @@ class SubscriptionSpan:
 def ask(client: LagoClient, path: str, *, method: str = "GET", data: bytes | None = None) -> Reply:
     """One question; raises RetriableError where Lago cannot answer now."""
     answer = client.ask(method, path, data)
-    status = answer.status_code
+    status = answer.status
     if status in (408, 429) or status >= 500:
         raise RetriableError(f"Lago at {client.api_url} answered {status}")
-    try:
-        document = answer.json()
-    except requests.JSONDecodeError:
-        document = None
-    return Reply(status, document if isinstance(document, dict) else {})
+    return Reply(status, answer.document())
 
 
 def metric_path(code: str) -> str:

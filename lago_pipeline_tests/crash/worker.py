@@ -9,16 +9,17 @@ import os
 import resource
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import orjson
-import requests
 
 from lago_pipeline.errors import LagoPipelineError
 from lago_pipeline.lago.client import LagoClient
+from lago_pipeline.lago.transport import CurlTransport, Response, TransportOptions
 from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.source.warehouse import warehouse_engine
@@ -34,19 +35,19 @@ _LATE_IMPORTS = ("alembic.command", "pandas")
 """What a first run imports on its way (pandas for pyarrow): done once here, not in every child."""
 
 
-class RecordingSession(requests.Session):
+class RecordingTransport(CurlTransport):
     """Notes the ids of every batch in a file before it goes: a kill cannot take that back."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
+    def __init__(self, path: Path, options: TransportOptions) -> None:
+        super().__init__(options)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
         """Note, then send."""
-        if method == "POST":
-            events = orjson.loads(options["data"])["events"]
+        if body is not None:
+            events = orjson.loads(body)["events"]
             os.write(self._file, orjson.dumps([event["transaction_id"] for event in events]) + b"\n")
-        return super().request(method, url, *args, **options)
+        return super().send(method, url, headers, body)
 
 
 def deliver(folder: Path, api_url: str, api_key: str, run_id: str, most_bytes: int) -> int:
@@ -60,9 +61,8 @@ def deliver(folder: Path, api_url: str, api_key: str, run_id: str, most_bytes: i
         ledger = open_ledger(f"sqlite:///{folder}/ledger.db")
         if most_bytes:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-        with LagoClient(
-            api_url, api_key, session=lambda: RecordingSession(folder / f"{run_id}.sent")
-        ) as lago:
+        transport = partial(RecordingTransport, folder / f"{run_id}.sent")
+        with LagoClient(api_url, api_key, transport=transport) as lago:
             report = pipeline.deliver(
                 DAY, ledger, lago, stop=stop, sleep=lambda seconds: stop.wait(min(seconds, _LONGEST_SLEEP))
             )

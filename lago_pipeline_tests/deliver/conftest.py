@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lago_pipeline.lago.client import LagoClient
+from lago_pipeline.lago.transport import TransportOptions
 from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline.sandbox import SandboxConfig
 from lago_pipeline.sandbox.server import RunningSandbox, running
@@ -41,7 +42,7 @@ def world_around(folder: Path, ledger: Path, sandbox: RunningSandbox) -> Iterato
     shutil.copy(ledger, folder / "ledger.db")
     engine = open_ledger(f"sqlite:///{folder}/ledger.db")
     try:
-        with LagoClient(sandbox.api_url, sandbox.api_key, timeout=(5.0, 5.0)) as client:
+        with LagoClient(sandbox.api_url, sandbox.api_key, options=TransportOptions(5.0, 5.0)) as client:
             yield World(folder, engine, sandbox, client)
     finally:
         engine.dispose()

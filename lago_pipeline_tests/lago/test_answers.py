@@ -114,7 +114,7 @@ def test_too_many_events_is_a_meaning_of_its_own() -> None:
 )
 def test_a_throttled_answer_says_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
     """The longer of the two headers, without a cap at 20 s; an epoch or a date is no wait."""
-    answer = read_answer(429, headers, b"")
+    answer = read_answer(429, {name.lower(): value for name, value in headers.items()}, b"")
     assert (answer.meaning, answer.wait_seconds) == (Meaning.THROTTLED, seconds)
 
 
