@@ -54,6 +54,12 @@ if TYPE_CHECKING:
     "--rate-limit", type=click.IntRange(1), metavar="N", help="Answer 429 beyond N API requests a second."
 )
 @click.option(
+    "--sink",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="For benchmarks: count posted events and answer after so long, 0 at once; nothing is stored.",
+)
+@click.option(
     "--fault",
     "faults",
     multiple=True,
@@ -74,6 +80,7 @@ def sandbox(  # noqa: PLR0913 - one argument an option
     api_key: str | None,
     batch_max: int,
     rate_limit: int | None,
+    sink: float | None,
     faults: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -94,6 +101,7 @@ def sandbox(  # noqa: PLR0913 - one argument an option
         api_key=api_key or DEMO_API_KEY,
         batch_max=batch_max,
         rate_limit=RateLimit(rate_limit) if rate_limit else None,
+        sink=sink,
         faults=tuple(rule for text in faults for rule in _rules(text)),
     )
     try:

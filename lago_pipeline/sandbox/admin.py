@@ -11,6 +11,7 @@ from lago_pipeline.sandbox.exchange import RequestCounts
 from lago_pipeline.sandbox.fault_json import rules_from_json
 from lago_pipeline.sandbox.faults import Faults, InvalidFaultError
 from lago_pipeline.sandbox.ingest import Ingest
+from lago_pipeline.sandbox.sink import Sink
 from lago_pipeline.sandbox.store import Store
 
 _SOURCE = "https://github.com/getlago/lago-api"
@@ -20,13 +21,20 @@ class Admin:
     """The sandbox's own endpoints."""
 
     def __init__(
-        self, store: Store, catalog: Catalog, ingest: Ingest, faults: Faults, counts: RequestCounts
+        self,
+        store: Store,
+        catalog: Catalog,
+        ingest: Ingest,
+        faults: Faults,
+        counts: RequestCounts,
+        sink: Sink | None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._ingest = ingest
         self._faults = faults
         self._counts = counts
+        self._sink = sink
 
     def routes(self) -> list[Route]:
         """Everything under /sandbox, and Lago's own health checks."""
@@ -41,12 +49,13 @@ class Admin:
         ]
 
     def stats(self) -> dict[str, object]:
-        """Requests by endpoint and status, events held and billed, duplicates refused."""
+        """Requests by endpoint and status, events held and billed, duplicates refused, events sunk."""
         return {
             "requests": self._counts.describe(),
             "events_stored": self._store.count("select count(*) from events"),
             "events_counted": self._store.count("select count(*) from counted_events"),
             "duplicates_refused": self._ingest.duplicates_refused,
+            "events_sunk": self._sink.events if self._sink else 0,
         }
 
     def reset(self, *, catalog: bool = False) -> None:
@@ -56,6 +65,8 @@ class Admin:
         self._counts.clear()
         self._faults.replace(())
         self._ingest.duplicates_refused = 0
+        if self._sink:
+            self._sink.events = 0
 
     async def _list_faults(self, _: Request) -> Response:
         return ok({"faults": self._faults.describe()})

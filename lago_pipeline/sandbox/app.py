@@ -24,6 +24,7 @@ from lago_pipeline.sandbox.metrics import Metrics
 from lago_pipeline.sandbox.organization import Organizations
 from lago_pipeline.sandbox.page import EventsPage
 from lago_pipeline.sandbox.plans import Plans
+from lago_pipeline.sandbox.sink import Sink
 from lago_pipeline.sandbox.store import Store
 from lago_pipeline.sandbox.subscriptions import Subscriptions
 
@@ -36,6 +37,7 @@ class Sandbox:
     store: Store
     faults: Faults
     admin: Admin
+    sink: Sink | None
 
 
 def build(config: SandboxConfig) -> Sandbox:
@@ -43,7 +45,8 @@ def build(config: SandboxConfig) -> Sandbox:
     store = Store(config)
     catalog, faults, counts = Catalog(store), Faults(config.faults), RequestCounts()
     ingest = Ingest(store, catalog, config.batch_max)
-    admin = Admin(store, catalog, ingest, faults, counts)
+    sink = None if config.sink is None else Sink(config.sink, counts)
+    admin = Admin(store, catalog, ingest, faults, counts, sink)
     api = Api(config.api_key)
     routes: list[BaseRoute] = [
         *Events(store, catalog, ingest).routes(api),
@@ -56,7 +59,7 @@ def build(config: SandboxConfig) -> Sandbox:
         *EventsPage(store).routes(),
     ]
     rate = Limiter(config.rate_limit) if config.rate_limit else None
-    return Sandbox(Gateway(_starlette(routes), faults, counts, rate), store, faults, admin)
+    return Sandbox(Gateway(_starlette(routes), faults, counts, rate), store, faults, admin, sink)
 
 
 def _starlette(routes: list[BaseRoute]) -> Starlette:

@@ -26,7 +26,8 @@ class SandboxConfig:
 
     `state` is a file, or None for a state in memory that ends with the process. `dedup` counts only with
     the ClickHouse store (Lago: `organization.clickhouse_deduplication_enabled`). `lag` is how many seconds
-    after its storage an event can be read, which is ClickHouse's pipeline.
+    after its storage an event can be read, which is ClickHouse's pipeline. With `sink` posted events are
+    counted and answered after so many seconds, and neither checked nor stored; faults do not concern them.
     """
 
     host: str = "127.0.0.1"
@@ -37,4 +38,5 @@ class SandboxConfig:
     api_key: str = DEMO_API_KEY
     batch_max: int = 100
     rate_limit: RateLimit | None = None
+    sink: float | None = None
     faults: tuple[FaultRule, ...] = ()

@@ -153,6 +153,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _server(sandbox: Sandbox, on_ready: Callable[[], None]) -> _Server:
     config = uvicorn.Config(
         sandbox.asgi,
+        http=sandbox.sink.protocol() if sandbox.sink else "auto",
         access_log=False,
         log_level="warning",
         lifespan="off",

@@ -224,6 +224,7 @@ def test_stats_count_requests_events_and_duplicates(lago: Client) -> None:
         "events_stored": 2,
         "events_counted": 2,
         "duplicates_refused": 3,
+        "events_sunk": 0,
     }
 
 
