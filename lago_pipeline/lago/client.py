@@ -29,6 +29,19 @@ class LagoUnavailable(RetriableError):
         self.answer = answer
 
 
+class _Key:
+    """Keeps the key out of whatever text is made of a client."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def header(self) -> dict[str, str]:
+        """The header that carries it."""
+        return {"Authorization": f"Bearer {self._text}"}
+
+
 class LagoClient:
     """Lago's API for one key.
 
@@ -48,8 +61,8 @@ class LagoClient:
         key = api_key.strip()
         if not key or not key.isascii() or not key.isprintable():
             raise ConfigError("the Lago API key is empty or holds odd characters: copy it again from Lago")
+        self._key = _Key(key)
         self._headers: Mapping[str, str] = {
-            "Authorization": f"Bearer {key}",
             "Content-Type": "application/json",
             "Accept": "application/json",
             "User-Agent": f"lago-pipeline/{__version__}",
@@ -123,5 +136,5 @@ class LagoClient:
         return ConfigError(f"{self.api_url} does not answer as Lago does: LAGO_API_URL must end in /api/v1")
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> Response:
-        headers = {**self._headers, "X-Request-Id": str(uuid4())}
+        headers = {**self._headers, **self._key.header(), "X-Request-Id": str(uuid4())}
         return self._transport.send(method, self.api_url + path, headers, body)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any, Protocol
 
 import certifi
@@ -139,7 +140,11 @@ def _answer(
     if body is None:
         curl.setopt(pycurl.HTTPGET, 1)
     else:
-        curl.setopt(pycurl.POSTFIELDS, body)
+        # a stream that cannot be rewound: libcurl must not send a body again by itself where a kept-alive
+        # connection ends, since Lago may have it already
+        curl.setopt(pycurl.POST, 1)
+        curl.setopt(pycurl.POSTFIELDSIZE, len(body))
+        curl.setopt(pycurl.READFUNCTION, BytesIO(body).read)
     curl.setopt(pycurl.CUSTOMREQUEST, method)
     content = curl.perform_rb()
     return Response(curl.getinfo(pycurl.RESPONSE_CODE), _headers(lines), content)

@@ -42,7 +42,7 @@ def test_a_200_with_or_without_a_body_is_a_yes(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"<html>", b'{"events":[{"lago_', b"[]", b"null", b'"ok"', b"\xff\xfe{}"])
 def test_a_200_that_is_not_lagos_is_no_yes(body: bytes) -> None:
     """A proxy's page, or half an answer, leaves the outcome unknown, and the words say what came."""
-    answer = read_answer(200, {"Content-Type": "text/html"}, body)
+    answer = read_answer(200, {"content-type": "text/html"}, body)
     assert answer.meaning is Meaning.UNCERTAIN
     assert "text/html" in answer.words
 
