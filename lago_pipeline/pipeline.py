@@ -73,7 +73,7 @@ class Pipeline:
         Raises ConfigError where the source lacks a table or column, RetriableError where it fails.
         """
         source = self.sync.source
-        reader = SourceReader(warehouse, self.sync)
+        reader = SourceReader(warehouse, self.sync, self.run_id)
         rows = reader.probe(partition)
         self.template.check_columns(rows.columns)
         snapshot_ms = self.now_ms()
@@ -111,8 +111,8 @@ class Pipeline:
 
             path = self.spool.events(self.sync.name, partition.key)
             with events_written(path, footer) as writer:
-                for event in partition_events(renderer, rows.columns, rows.rows(), counts):
-                    writer.write(event)
+                for events in partition_events(renderer, rows.columns, rows.rows(), counts):
+                    writer.write(events)
             if counts.rows != rows.footer.rows:
                 raise FatalError(
                     f"partition {partition.key}: {rows.footer.rows} rows were extracted, "

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import sqlalchemy as sa
 
@@ -22,7 +23,7 @@ from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.source.query import SourceReader
-from lago_pipeline.spool.rows import StoredRow, stored_rows
+from lago_pipeline.spool.rows import StoredRow, StoredRows, stored_rows
 
 ACCEPTED_BEFORE = "accepted before"
 
@@ -41,18 +42,19 @@ def sample_rows(pipeline: Pipeline, partition: Partition, warehouse: sa.Engine, 
     The whole partition is read for rows that share their keys: a row that a run would refuse as a
     duplicate is refused here too.
     """
-    reader = SourceReader(warehouse, pipeline.sync)
+    reader = SourceReader(warehouse, pipeline.sync, pipeline.run_id)
     rows = reader.probe(partition)
     pipeline.template.check_columns(rows.columns)
     taken: list[StoredRow] = []
     keys: set[str] = set()
     for chunk in reader.stream(rows):
-        stored = stored_rows(chunk, rows.columns, pipeline.sync.source.primary_key) if chunk else []
+        stored = list(stored_rows(chunk, rows.columns, pipeline.sync.source.primary_key))
         keys = keys or {row.row_key for row in stored[:most]}
         taken += [row for row in stored if row.row_key in keys]
     stored = sorted(taken, key=lambda row: row.row_key)
     renderer = EventRenderer(pipeline.sync, pipeline.template, partition)
-    events = partition_events(renderer, rows.columns, stored, RenderCounts())
+    together = StoredRows.of(stored, len(rows.columns))
+    events = chain.from_iterable(partition_events(renderer, rows.columns, [together], RenderCounts()))
     by_key = {row.row_key: dict(zip(rows.columns, row.values(), strict=True)) for row in stored}
     return [Sample(by_key[event.row_key], event) for event in events]
 

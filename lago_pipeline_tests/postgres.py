@@ -1,12 +1,9 @@
 """A real PostgreSQL for the tests, from the packages of the system: `apt-get install postgresql`."""
 
-import os
-import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -15,6 +12,8 @@ from typing import Any
 
 import psycopg
 import pytest
+
+from lago_pipeline_tests.server_tools import account, free_port, run_as
 
 USER = "lago"
 PASSWORD = "open-sesame"
@@ -74,7 +73,7 @@ def running_postgres() -> Iterator[PostgresServer]:
     binaries = _binaries()
     with tempfile.TemporaryDirectory(prefix="lago-postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        owner = _owner()
+        owner = account("postgres")
         if owner:
             shutil.chown(folder, owner)
         _init(binaries, folder, owner)
@@ -82,7 +81,9 @@ def running_postgres() -> Iterator[PostgresServer]:
         try:
             yield server
         finally:
-            _run([binaries / "pg_ctl", "stop", "-w", "-m", "immediate", "-D", folder / "data"], folder, owner)
+            run_as(
+                [binaries / "pg_ctl", "stop", "-w", "-m", "immediate", "-D", folder / "data"], folder, owner
+            )
 
 
 def _binaries() -> Path:
@@ -100,14 +101,6 @@ def _binaries() -> Path:
     pytest.fail(_MISSING, pytrace=False)
 
 
-def _owner() -> str | None:
-    """Whom the server runs as: PostgreSQL refuses root."""
-    if os.geteuid() != 0:
-        return None
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in names else "nobody"
-
-
 def _init(binaries: Path, folder: Path, owner: str | None) -> None:
     password = folder / "password"
     password.write_text(PASSWORD)
@@ -122,11 +115,11 @@ def _init(binaries: Path, folder: Path, owner: str | None) -> None:
         "-A",
         "scram-sha-256",
     ]
-    version = _run([binaries / "initdb", "--version"], folder, owner).split()[2]
+    version = run_as([binaries / "initdb", "--version"], folder, owner).split()[2]
     if int(version.split(".")[0]) >= 15:
         # a language's order, as in production: what must sort by code point has to say so
         arguments += ["--locale-provider=icu", "--icu-locale=en-US"]
-    _run(
+    run_as(
         [binaries / "initdb", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8", *arguments],
         folder,
         owner,
@@ -136,43 +129,14 @@ def _init(binaries: Path, folder: Path, owner: str | None) -> None:
 def _start(binaries: Path, folder: Path, owner: str | None) -> PostgresServer:
     """Start on a free port; another process may take it first, so try again with the next."""
     for _ in range(_STARTS):
-        port = _free_port()
+        port = free_port()
         settings = " ".join(f"-c {name}='{value}'" for name, value in {**_SETTINGS, "port": port}.items())
         command: list[str | Path] = ["start", "-w", "-s", "-t", "60", "-D", folder / "data"]
         try:
-            _run([binaries / "pg_ctl", *command, "-l", folder / "log", "-o", settings], folder, owner)
+            run_as([binaries / "pg_ctl", *command, "-l", folder / "log", "-o", settings], folder, owner)
         except RuntimeError:
             if "could not bind" not in (folder / "log").read_text():
                 raise
         else:
             return PostgresServer(port)
     raise RuntimeError(f"PostgreSQL found no free port:\n{(folder / 'log').read_text()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def _run(command: Sequence[str | Path], folder: Path, owner: str | None) -> str:
-    """Run a tool of PostgreSQL; its output goes to a file, since the server inherits it and stays."""
-    with tempfile.TemporaryFile("w+") as output:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            user=owner,
-            group=pwd.getpwnam(owner).pw_gid if owner else None,
-            extra_groups=[] if owner else None,
-            env={"PATH": os.environ["PATH"], "TZ": "UTC", "LC_ALL": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        output.seek(0)
-        said = output.read()
-    if done.returncode:
-        log = folder / "log"
-        raise RuntimeError(f"{command[0]} failed: {said}{log.read_text() if log.exists() else ''}")
-    return said

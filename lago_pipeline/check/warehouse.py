@@ -8,7 +8,6 @@ from functools import cached_property
 import sqlalchemy as sa
 
 from lago_pipeline.check.finding import Check, Need, Told
-from lago_pipeline.source.dialects import dialect_of
 from lago_pipeline.source.warehouse import source_errors
 
 
@@ -30,8 +29,7 @@ class Warehouse:
 
 def _reachable(warehouse: Warehouse) -> Iterable[Told]:
     engine = warehouse.engine
-    dialect_of(engine)
-    with source_errors(warehouse.name), engine.connect() as connection:
+    with source_errors(engine, warehouse.name), engine.connect() as connection:
         connection.execute(sa.text("select 1"))
     yield Told(f"{engine.dialect.name} answers")
 

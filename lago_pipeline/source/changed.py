@@ -1,7 +1,6 @@
 """What changed in a source since it was read: rows by their `updated_at_column`, and fingerprints."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +10,8 @@ import sqlalchemy as sa
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.partition import Partition, from_epoch_ms
 from lago_pipeline.source.extent import Extent
-from lago_pipeline.source.query import SourceReader, SourceRows, streamed
+from lago_pipeline.source.query import SourceReader, SourceRows
+from lago_pipeline.source.session import Row
 from lago_pipeline.source.window import TimeKind, TimeWindow
 from lago_pipeline.sync import Sync
 
@@ -95,6 +95,7 @@ class ChangeReader:
         rows, updates = self._windows(span, minute_ms, from_epoch_ms(minute_ms + MINUTE_MS))
         column = self._reader.statement.time_column
         found = self._one(
+            rows.window,
             f"select min({column}), max({column}) from {self._late_rows(rows.window, updates)}",
             self._bounds(rows.window, updates),
         )
@@ -118,8 +119,8 @@ class ChangeReader:
         bounded = f" order by {updated} limit {self._most_rows}"
         tail = "" if updates.kind is TimeKind.SQLITE else bounded
         sql = f"select {usage}, {updated} from {self._late_rows(rows.window, updates)}{tail}"
-        with self._reader.connection() as connection:
-            for chunk in streamed(connection, sql, self._bounds(rows.window, updates)):
+        with self._reader.session(rows.window.partition) as session:
+            for chunk in session.chunks(sql, self._bounds(rows.window, updates)):
                 yield from chunk
 
     def _watermark(self, rows: SourceRows, updates: TimeWindow) -> int | None:
@@ -127,6 +128,7 @@ class ChangeReader:
         since = Partition("usage", rows.window.partition.start, _END_OF_TIME)
         window = replace(rows.window, partition=since)
         (latest,) = self._one(
+            window,
             f"select max({self._updated_column}) from {self._late_rows(window, updates)}",
             self._bounds(window, updates),
         )
@@ -148,9 +150,8 @@ class ChangeReader:
     def _counted(self, rows: SourceRows) -> Extent:
         statement = self._reader.statement
         where = f"{statement.relation} where {statement.within(rows.window)}"
-        count, latest = self._one(
-            f"select count(*), max({statement.time_column}) from {where}", rows.parameters
-        )
+        sql = f"select count(*), max({statement.time_column}) from {where}"
+        count, latest = self._one(rows.window, sql, rows.parameters)
         return Extent(int(count), -1 if latest is None else rows.window.instant_ms(latest))
 
     def _streamed(self, rows: SourceRows) -> Extent:
@@ -158,15 +159,13 @@ class ChangeReader:
         sql = (
             f"select {statement.time_column} from {statement.relation} where {statement.within(rows.window)}"
         )
-        with self._reader.connection() as connection:
-            for chunk in streamed(connection, sql, rows.parameters):
+        with self._reader.session(rows.window.partition) as session:
+            for chunk in session.chunks(sql, rows.parameters):
                 kept, latest_ms = rows.window.rows_of(chunk, 0)
                 extent.add(len(kept), latest_ms)
         return extent
 
-    def _one(self, sql: str, parameters: Mapping[str, object]) -> tuple[Any, ...]:
-        with (
-            self._reader.connection() as connection,
-            closing(connection.execute(sa.text(sql), parameters)) as result,
-        ):
-            return tuple(result.one())
+    def _one(self, window: TimeWindow, sql: str, parameters: Mapping[str, object]) -> Row:
+        """The one row of an aggregating query."""
+        with self._reader.session(window.partition) as session:
+            return session.first(sql, parameters) or ()

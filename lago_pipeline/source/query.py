@@ -1,8 +1,8 @@
 """The streamed query of one partition: wrapped in a window, probed for its columns, read in chunks."""
 
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,13 @@ import sqlalchemy as sa
 
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.partition import Partition
-from lago_pipeline.source.dialects import Dialect, dialect_of
+from lago_pipeline.source.dialects import dialect_named
 from lago_pipeline.source.extent import Extent
+from lago_pipeline.source.session import SourceSession, source_session
 from lago_pipeline.source.statement import SourceStatement
-from lago_pipeline.source.warehouse import source_errors
 from lago_pipeline.source.window import TimeKind, TimeWindow
 from lago_pipeline.sync import Source, Sync
 
-CHUNK_ROWS = 5_000
 _SQLITE_REPEATED = re.compile(r":\d+$")
 """What SQLite adds to the second column of a name in a subquery."""
 
@@ -37,14 +36,15 @@ class SourceRows:
 class SourceReader:
     """Reads the usage rows of one sync.
 
-    Rows come as tuples in `columns` order. Raises ConfigError for a missing table or column, RetriableError
-    when the database cannot be reached.
+    Rows come as tuples in `columns` order; `run` is told to the database with each query. Raises ConfigError
+    for a missing table or column, RetriableError when the database cannot be reached.
     """
 
-    def __init__(self, engine: sa.Engine, sync: Sync) -> None:
+    def __init__(self, engine: sa.Engine, sync: Sync, run: str | None = None) -> None:
         self._engine = engine
         self._sync = sync
-        self._dialect: Dialect = dialect_of(engine)
+        self._run = run
+        self._dialect = dialect_named(engine.dialect.name)
         self.statement = SourceStatement(sync.source, engine)
 
     def probe(self, partition: Partition) -> SourceRows:
@@ -77,15 +77,15 @@ class SourceReader:
         index = rows.columns.index(self._sync.source.time_column)
         held = rows.window.all_of if rows.has_own_window else rows.window.rows_of
         extent = extent or Extent()
-        with self.connection() as connection:
+        with self.session(rows.window.partition) as session:
             is_empty = True
-            for fetched in streamed(connection, rows.sql, rows.parameters):
+            for fetched in session.chunks(rows.sql, rows.parameters):
                 is_empty = False
                 kept, latest_ms = held(fetched, index)
                 extent.add(len(kept), latest_ms, self._latest_update(rows, kept))
                 yield kept
             if is_empty and rows.has_own_window:
-                self._check_numeric_times(connection, rows)
+                self._check_numeric_times(session, rows)
 
     def _latest_update(self, rows: SourceRows, fetched: Sequence[tuple[Any, ...]]) -> int | None:
         """The latest update of an aggregating query's rows, where it tells one."""
@@ -95,59 +95,34 @@ class SourceReader:
         index = rows.columns.index(updated_at)
         return max((rows.window.instant_ms(row[index]) for row in fetched), default=-1)
 
-    def _check_numeric_times(self, connection: sa.Connection, rows: SourceRows) -> None:
+    def _check_numeric_times(self, session: SourceSession, rows: SourceRows) -> None:
         """On SQLite a number is never greater than a text: such a query would find nothing for ever."""
         numeric = rows.window.numeric_own_bounds()
-        if numeric is None:
-            return
-        with closing(connection.execute(sa.text(rows.sql), numeric)) as result:
-            if result.first() is not None:
-                raise ConfigError(
-                    f"sync {self._sync.name}: the query compares numbers with :start and :end, which are "
-                    "text on SQLite: write column >= unixepoch(:start) and column < unixepoch(:end)"
-                )
+        if numeric is not None and session.first(rows.sql, numeric) is not None:
+            raise ConfigError(
+                f"sync {self._sync.name}: the query compares numbers with :start and :end, which are "
+                "text on SQLite: write column >= unixepoch(:start) and column < unixepoch(:end)"
+            )
 
     def _column_types(self, partition: Partition) -> list[tuple[str, object]]:
         """Names and type codes; a query's own bounds are untyped first, then times for its functions."""
         if not self.statement.has_own_window:
-            return self._probed({})
+            return self._probed(partition, {})
         try:
-            return self._probed({"start": None, "end": None})
+            return self._probed(partition, {"start": None, "end": None})
         except ConfigError as error:
             try:
-                return self._probed({"start": partition.start, "end": partition.end})
+                return self._probed(partition, {"start": partition.start, "end": partition.end})
             except ConfigError:
                 raise error from None
 
-    def _probed(self, bounds: Mapping[str, object]) -> list[tuple[str, object]]:
-        with (
-            self.connection() as connection,
-            closing(connection.execute(sa.text(self.statement.probe()), bounds)) as result,
-        ):
-            return [(column[0], column[1]) for column in result.cursor.description or ()]
+    def _probed(self, partition: Partition, bounds: Mapping[str, object]) -> list[tuple[str, object]]:
+        with self.session(partition) as session:
+            return session.columns(self.statement.probe(), bounds)
 
-    @contextmanager
-    def connection(self) -> Iterator[sa.Connection]:
-        """A prepared session; errors of the driver come out as ours."""
-        with source_errors(f"sync {self._sync.name}"), self._engine.connect() as connection:
-            if self._dialect.prepare:
-                connection.execute(
-                    sa.text(self._dialect.prepare), {"zone": self._sync.source.timezone.key}
-                ).close()
-            # without raw names SQLAlchemy cuts SQLite's column names at a dot
-            yield connection.execution_options(sqlite_raw_colnames=True)
-
-
-def streamed(
-    connection: sa.Connection, sql: str, parameters: Mapping[str, object]
-) -> Iterator[list[tuple[Any, ...]]]:
-    """The rows of a query in chunks of up to 5,000, as tuples."""
-    # yield_per is ignored for text(): stream_results and partitions() keep memory flat
-    with closing(
-        connection.execution_options(stream_results=True).execute(sa.text(sql), parameters)
-    ) as result:
-        for chunk in result.partitions(CHUNK_ROWS):
-            yield [tuple(row) for row in chunk]
+    def session(self, partition: Partition) -> AbstractContextManager[SourceSession]:
+        """A session whose queries are told to be about a partition."""
+        return source_session(self._engine, self._sync, partition.key, self._run)
 
 
 def _check_columns(columns: Sequence[str], source: Source) -> None:

@@ -21,6 +21,10 @@ FIRST = Partition(
 """The partition of tests that need only one."""
 
 
+IN_MEMORY = "sqlite://"
+"""A database that lives as long as its engine."""
+
+
 def usage_sync(table: str | None = None, query: str | None = None, **source: Any) -> Sync:
     """A sync whose rows have the key `id` and the time `at`."""
     declared = Source(primary_key=("id",), time_column="at", table=table, query=query)
@@ -46,15 +50,32 @@ def hours(first: datetime, count: int, zone: ZoneInfo) -> list[Partition]:
 @contextmanager
 def engine_of(url: str, *statements: str) -> Iterator[sa.Engine]:
     """A source's engine after some statements, disposed of at the end."""
+    if statements and url != IN_MEMORY:
+        write(url, *statements)
     engine = warehouse_engine(url)
     try:
-        if statements:
-            with engine.begin() as connection:
-                for statement in statements:
-                    connection.exec_driver_sql(statement)
+        if url == IN_MEMORY:
+            _execute(engine, statements)
         yield engine
     finally:
         engine.dispose()
+
+
+def write(url: str, *statements: str) -> None:
+    """Run statements on a source, with double quotes around names, as who owns it: a pipeline only reads."""
+    is_mysql = url.startswith(("mariadb", "mysql"))
+    settings = {"init_command": "set sql_mode = 'ANSI_QUOTES', time_zone = '+00:00'"} if is_mysql else {}
+    engine = sa.create_engine(url, connect_args=settings)
+    try:
+        _execute(engine, statements)
+    finally:
+        engine.dispose()
+
+
+def _execute(engine: sa.Engine, statements: Sequence[str]) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement.replace(":", r"\:")))
 
 
 def read(
