@@ -14,6 +14,7 @@ from lago_pipeline.sandbox.api import Api
 from lago_pipeline.sandbox.catalog import Catalog
 from lago_pipeline.sandbox.config import SandboxConfig
 from lago_pipeline.sandbox.customers import Customers
+from lago_pipeline.sandbox.estimates import Estimates
 from lago_pipeline.sandbox.events import Events
 from lago_pipeline.sandbox.exchange import RequestCounts
 from lago_pipeline.sandbox.faults import Faults
@@ -49,6 +50,7 @@ def build(config: SandboxConfig) -> Sandbox:
     admin = Admin(store, catalog, ingest, faults, counts, sink)
     api = Api(config.api_key)
     routes: list[BaseRoute] = [
+        *Estimates(catalog, ingest).routes(api),
         *Events(store, catalog, ingest).routes(api),
         *Metrics(catalog).routes(api),
         *Plans(catalog).routes(api),

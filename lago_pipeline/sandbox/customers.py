@@ -8,6 +8,7 @@ from lago_pipeline.sandbox.answers import invalid, not_found, ok
 from lago_pipeline.sandbox.api import Api, Call
 from lago_pipeline.sandbox.bodies import Params
 from lago_pipeline.sandbox.catalog import Catalog, Document, new_id
+from lago_pipeline.sandbox.organization import NUMBER_PREFIX
 from lago_pipeline.sandbox.pagination import Page
 from lago_pipeline.sandbox.timestamps import iso_seconds
 
@@ -61,7 +62,7 @@ class Customers:
 
 def upsert(catalog: Catalog, external_id: str, posted: Params, now_us: int) -> Document:
     """Make or update a customer (Lago: `customers/upsert_from_api_service.rb`)."""
-    customer = catalog.find("customer", external_id) or _document(external_id, now_us)
+    customer = catalog.find("customer", external_id) or _document(catalog, external_id, now_us)
     customer |= {name: posted[name] for name in _GIVEN if name in posted}
     configuration = posted.get("billing_configuration")
     if isinstance(configuration, dict):
@@ -72,10 +73,13 @@ def upsert(catalog: Catalog, external_id: str, posted: Params, now_us: int) -> D
     return customer
 
 
-def _document(external_id: str, now_us: int) -> Document:
+def _document(catalog: Catalog, external_id: str, now_us: int) -> Document:
     """Lago's `v1/customer_serializer.rb`, the part that concerns usage."""
+    number = len(catalog.all("customer")) + 1
     return {
         "lago_id": new_id(),
+        "sequential_id": number,
+        "slug": f"{NUMBER_PREFIX}-{number:03}",
         "external_id": external_id,
         "account_type": "customer",
         **dict.fromkeys(_GIVEN),

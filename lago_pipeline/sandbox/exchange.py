@@ -20,9 +20,9 @@ class RequestCounts:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, method: str, path: str, status: str) -> None:
-        """Count a request; ids in paths are folded into one name."""
+        """Count a request; ids in paths, which no POST has, are folded into one name."""
         parts = path.strip("/").split("/")
-        name = f"/{parts[0]}/{{id}}" if len(parts) > 1 and path != "/events/batch" else path
+        name = f"/{parts[0]}/{{id}}" if len(parts) > 1 and method != "POST" else path
         self._counts[f"{method} {name}", status] += 1
 
     def clear(self) -> None:

@@ -92,9 +92,7 @@ class Ingest:
         timestamp_us = timestamps.parse(get("timestamp"), now_us)
         code = params.text(get("code"))
         properties = params.properties(get("properties"))
-        problem: Details | None = None
-        if code in self._catalog.expressions:
-            problem = self._evaluate(code, timestamp_us, properties)
+        problem = self.evaluate(code, timestamp_us, properties)
         event = Event(
             params.text(get("transaction_id")),
             code,
@@ -105,8 +103,13 @@ class Ingest:
         )
         return event, problem
 
-    def _evaluate(self, code: str, timestamp_us: int, properties: dict[str, object]) -> Details | None:
-        """Let the metric's expression overwrite its field (Lago: calculate_expression_service)."""
+    def evaluate(self, code: str | None, timestamp_us: int, properties: dict[str, object]) -> Details | None:
+        """Let the metric's expression overwrite its field, or say why it cannot.
+
+        Lago: calculate_expression_service.
+        """
+        if code not in self._catalog.expressions:
+            return None
         field_name, expression = self._catalog.expressions[code]
         try:
             value = expression(Subject(code, timestamp_us // 1_000_000, properties))

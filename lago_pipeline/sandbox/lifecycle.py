@@ -36,6 +36,9 @@ def started(posted: Params, customer: Document, plan: Document, now_us: int) -> 
         "previous_plan_code": None,
         "next_plan_code": None,
         "downgrade_plan_date": None,
+        "trial_ended_at": None,
+        "on_termination_credit_note": posted.get("on_termination_credit_note"),
+        "on_termination_invoice": posted.get("on_termination_invoice") or "generate",
         "plan": plan,
     }
 

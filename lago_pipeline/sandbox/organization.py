@@ -7,6 +7,9 @@ from lago_pipeline.sandbox.answers import ok
 from lago_pipeline.sandbox.api import Api, Call
 from lago_pipeline.sandbox.store import Store
 
+NUMBER_PREFIX = "SAN-0001"
+"""What the organisation's customers and documents are numbered under."""
+
 
 class Organizations:
     """Lago's `api/v1/organizations_controller.rb`."""
@@ -38,9 +41,10 @@ def _body(store: Store) -> dict[str, object]:
         "timezone": "UTC",
         "net_payment_term": 0,
         "document_numbering": "per_customer",
-        "document_number_prefix": "SAN-0001",
+        "document_number_prefix": NUMBER_PREFIX,
         "finalize_zero_amount_invoice": True,
         "events_store": store.kind,
         "billing_configuration": {"invoice_grace_period": 0, "document_locale": "en"},
+        "email_settings": [],
         "taxes": [],
     }

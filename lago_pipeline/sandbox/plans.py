@@ -79,10 +79,12 @@ class Plans:
             "charge_model": posted.get("charge_model") or "standard",
             "pay_in_advance": posted.get("pay_in_advance") is True,
             "invoiceable": posted.get("invoiceable") is not False,
+            "regroup_paid_fees": posted.get("regroup_paid_fees"),
             "prorated": posted.get("prorated") is True,
             "min_amount_cents": posted.get("min_amount_cents") or 0,
             "properties": properties,
             "filters": posted.get("filters") or [],
+            "lago_parent_id": None,
         }
 
 

@@ -8,6 +8,7 @@ import requests
 
 from lago_pipeline.sandbox import SandboxConfig
 from lago_pipeline.sandbox.server import RunningSandbox, running
+from lago_pipeline_tests.sandbox import openapi
 
 
 class Client:
@@ -21,8 +22,13 @@ class Client:
         )
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Call a path below /api/v1."""
-        return self.session.request(method, f"{self.sandbox.api_url}{path}", timeout=10, **options)
+        """Call a path below /api/v1; what Lago itself answers must agree with its OpenAPI document."""
+        answer = self.session.request(method, f"{self.sandbox.api_url}{path}", timeout=10, **options)
+        is_lagos = not self.sandbox.sandbox.faults and self.sandbox.sandbox.sink is None
+        if is_lagos and answer.content:
+            problems = openapi.problems(method, path, answer, self.sandbox.sandbox.store.kind)
+            assert not problems, problems
+        return answer
 
     def get(self, path: str, **query: Any) -> requests.Response:
         """GET a path below /api/v1."""
