@@ -21,8 +21,8 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
 _MOST_DIGITS = 1000
 _CALENDAR = re.compile(r"\d{8}")
-_EARLIEST_MS = 946_684_800_000  # 2000-01-01
-_LATEST_MS = 4_102_444_800_000  # 2100-01-01
+PLAUSIBLE_MS = range(946_684_800_000, 4_102_444_800_000)
+"""The instants of 2000 up to 2100: usage at another time is a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def timestamp_ms(value: object, zone: ZoneInfo) -> int:
 def plausible_timestamp_ms(value: object, zone: ZoneInfo) -> int:
     """As `timestamp_ms`, for an instant between 2000 and 2100."""
     instant = timestamp_ms(value, zone)
-    if not _EARLIEST_MS <= instant < _LATEST_MS:
+    if instant not in PLAUSIBLE_MS:
         raise ProblemError(Reason.INVALID_TIMESTAMP, f"{shortened(value)} is not between 2000 and 2100")
     return instant
 

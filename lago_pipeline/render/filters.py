@@ -8,9 +8,11 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, DecimalException, Inexact
 from functools import reduce, wraps
+from inspect import unwrap
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -32,16 +34,43 @@ _SPELLED = ("liquid.builtin.filters.string", "liquid.builtin.filters.extra")
 """Modules whose filters take text."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExactFilter:
+    """A filter as python-liquid calls it, and the plain function behind it, for compiled templates."""
+
+    checked: Filter
+    plain: Filter
+    with_environment: bool = False
+
+    def __call__(self, *arguments: object, **options: object) -> object:
+        """Filter a value; an error is Liquid's own."""
+        return self.checked(*arguments, **options)
+
+
+class TextFilter(ExactFilter):
+    """Where value and arguments are text or whole numbers, `plain` gives the same or fails as well."""
+
+
+class NumberFilter(ExactFilter):
+    """With `number` around value and arguments, `plain` gives the same or fails as well."""
+
+
 def exact_filters(originals: Mapping[str, Filter], zone: ZoneInfo) -> dict[str, Filter]:
     """What replaces or adds to python-liquid's filters; `zone` is the source's time zone."""
     texts = [name for name, original in originals.items() if original.__module__ in _SPELLED]
     return {
-        **{name: _spelling(originals[name]) for name in (*texts, "join")},
-        **{name: _math_filter(name, function) for name, function in _MATH.items()},
+        **{name: _text_filter(originals[name]) for name in texts},
+        **{name: NumberFilter(_math_filter(name, function), function) for name, function in _MATH.items()},
+        "join": _spelling(originals["join"]),
         "sum": _sum,
         "json": _json,
         "date": _date_filter(zone),
     }
+
+
+def _text_filter(original: Filter) -> TextFilter:
+    needs_environment = getattr(original, "with_environment", False)
+    return TextFilter(_spelling(original), unwrap(original), needs_environment)
 
 
 def _spelling(original: Filter) -> Filter:
@@ -178,5 +207,7 @@ def _date_filter(zone: ZoneInfo) -> Filter:
 
 
 def _formatted(local: datetime, pattern: str, seconds: int) -> str:
+    if pattern == "%s":
+        return str(seconds)
     own = re.sub("%[%s]", lambda found: str(seconds) if found[0] == "%s" else found[0], pattern)
     return local.strftime(own)

@@ -33,23 +33,24 @@ class ExactContext(RenderContext):
         return Decimal(repr(value)) if isinstance(value, float) and isfinite(value) else value
 
 
-class _ExactOutputNode(OutputNode):
+class ExactOutputNode(OutputNode):
     """`{{ ... }}` inside text, written with the same spelling of numbers and instants as a typed value."""
 
     def render_to_output(self, context: RenderContext, buffer: Any) -> int:  # noqa: ANN401 - python-liquid's
-        return int(buffer.write(_text(self.expression.evaluate(context))))
+        """Write the value."""
+        return int(buffer.write(output_text(self.expression.evaluate(context))))
 
 
 class _ExactOutput(Output):
-    node_class = _ExactOutputNode
+    node_class = ExactOutputNode
 
 
-class _ExactEchoNode(_ExactOutputNode, EchoNode):
+class ExactEchoNode(ExactOutputNode, EchoNode):
     """`{% echo ... %}`, likewise."""
 
 
 class _ExactEcho(EchoTag):
-    node_class = _ExactEchoNode
+    node_class = ExactEchoNode
 
 
 class LiquidEnvironment(Environment):
@@ -108,9 +109,10 @@ def _with_parts(expression: Expression) -> Iterator[Expression]:
         yield from _with_parts(part)
 
 
-def _text(value: object) -> str:
+def output_text(value: object) -> str:
+    """What `{{ ... }}` writes into a text."""
     if isinstance(value, list):
-        return "".join(_text(item) for item in value)
+        return "".join(output_text(item) for item in value)
     if isinstance(value, range):
         return f"{value.start}..{value.stop - 1}"
     if is_undefined(value):

@@ -2,59 +2,129 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
+from itertools import compress, groupby, islice
+from operator import eq
 
 from lago_pipeline.event import Event
 from lago_pipeline.refusals import Problem, Reason
+from lago_pipeline.render.inputs import column_in_form
 from lago_pipeline.render.renderer import EventRenderer
-from lago_pipeline.spool.rows import StoredRow
+from lago_pipeline.render.slot import Row
+from lago_pipeline.spool.rows import StoredRow, StoredRows
+from lago_pipeline.values import PLAUSIBLE_MS
 
 
 @dataclass(slots=True)
 class RenderCounts:
-    """Counted while rendering: `rows` read, exact `duplicates` collapsed, and `problems` carried on."""
+    """Counted while rendering: `rows` read, exact `duplicates` collapsed, and `problems` carried on.
+
+    `singly` are the rows that were rendered one at a time, most of them for their problems.
+    """
 
     rows: int = 0
     duplicates: int = 0
     events: int = 0
     problems: int = 0
+    singly: int = 0
     digest: int = 0
 
 
 def partition_events(
-    renderer: EventRenderer, columns: Sequence[str], rows: Iterable[StoredRow], counts: RenderCounts
-) -> Iterator[Event]:
+    renderer: EventRenderer, columns: Sequence[str], rows: Iterable[StoredRows], counts: RenderCounts
+) -> Iterator[list[Event]]:
     """The events of rows sorted by key, in the same order; `counts` is kept while they are taken.
 
     Rows that repeat another letter for letter collapse into it. Rows that share a key and differ are all
     refused: nobody can say which of them is to be billed.
     """
-    for _, same_key in groupby(rows, key=attrgetter("row_key")):
-        copies = list(same_key)
-        distinct = (
-            copies if len(copies) == 1 else sorted(set(copies), key=lambda row: (row.types, str(row.texts)))
-        )
-        counts.rows += len(copies)
-        counts.duplicates += len(copies) - len(distinct)
-        for index, stored in enumerate(distinct):
-            event = _event(renderer, columns, stored, index, len(distinct))
-            counts.events += 1
-            counts.problems += event.problem is not None
-            counts.digest = (counts.digest + int.from_bytes(event.fingerprint)) % (1 << 128)
-            yield event
+    rendering = _Rendering(renderer, columns, counts)
+    for whole in _with_whole_keys(rows):
+        events = rendering.events(whole)
+        counts.rows += len(whole)
+        counts.duplicates += len(whole) - len(events)
+        counts.events += len(events)
+        counts.problems += sum(event.problem is not None for event in events)
+        digest = sum(int.from_bytes(event.fingerprint) for event in events)
+        counts.digest = (counts.digest + digest) % (1 << 128)
+        yield events
 
 
-def _event(
-    renderer: EventRenderer, columns: Sequence[str], stored: StoredRow, index: int, distinct: int
-) -> Event:
-    row = dict(zip(columns, stored.values(), strict=True))
-    if any(row[name] is None for name in renderer.sync.source.primary_key):
-        key = ", ".join(renderer.sync.source.primary_key)
-        return renderer.refused(
-            stored.row_key, index, row, Problem(Reason.MISSING_PRIMARY_KEY, f"{key} is null")
-        )
-    if distinct > 1:
-        detail = f"{distinct} different rows have the key {stored.row_key[:60]}"
-        return renderer.refused(stored.row_key, index, row, Problem(Reason.DUPLICATE_KEY, detail))
-    return renderer.event(stored.row_key, row)
+def _with_whole_keys(rows: Iterable[StoredRows]) -> Iterator[StoredRows]:
+    """The same rows in the same order, cut so that those of one key are together."""
+    held: StoredRows | None = None
+    for piece in rows:
+        together = held.followed_by(piece) if held else piece
+        end = len(together) - 1
+        while end > 0 and together.row_keys[end - 1] == together.row_keys[-1]:
+            end -= 1
+        if end > 0:
+            yield together.between(0, end)
+        held = together.between(end, len(together)) if end >= 0 else None
+    if held:
+        yield held
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendering:
+    """Renders rows by the compiled template, and those that it leaves one at a time."""
+
+    renderer: EventRenderer
+    columns: Sequence[str]
+    counts: RenderCounts
+
+    def events(self, rows: StoredRows) -> list[Event]:
+        """The events of rows, all those of a key among them."""
+        events = self._compiled(rows)
+        for index in self._keyless(rows):
+            events[index] = None
+        keys = rows.row_keys
+        if not any(map(eq, keys, islice(keys, 1, None))):
+            return [event or self._single(rows.row(index)) for index, event in enumerate(events)]
+        return list(self._settled(rows, events))
+
+    def _compiled(self, rows: StoredRows) -> list[Event | None]:
+        template, partition = self.renderer.template.compiled, self.renderer.partition
+        zone = self.renderer.sync.source.timezone
+        inputs = [
+            column_in_form(rows, self.columns.index(column), form, zone) for column, form in template.inputs
+        ]
+        start, end = max(partition.start_ms, PLAUSIBLE_MS.start), min(partition.end_ms, PLAUSIBLE_MS.stop)
+        return template.render(start, end, rows.row_keys, *inputs)
+
+    def _keyless(self, rows: StoredRows) -> Iterator[int]:
+        """The rows in which a part of the primary key is NULL."""
+        for name in self.renderer.sync.source.primary_key:
+            texts = rows.texts[self.columns.index(name)]
+            if None in texts:
+                yield from compress(range(len(rows)), [text is None for text in texts])
+
+    def _settled(self, rows: StoredRows, events: Sequence[Event | None]) -> Iterator[Event]:
+        """As many events for each key as it has different rows."""
+        for _, indexes in groupby(range(len(rows)), key=rows.row_keys.__getitem__):
+            first, *others = indexes
+            if not others:
+                yield events[first] or self._single(rows.row(first))
+                continue
+            copies = {rows.row(index) for index in (first, *others)}
+            distinct = sorted(copies, key=lambda row: (row.types, str(row.texts)))
+            for index, stored in enumerate(distinct):
+                yield self._single(stored, index, len(distinct))
+
+    def _single(self, stored: StoredRow, index: int = 0, distinct: int = 1) -> Event:
+        """The event of one row by python-liquid, or its problem."""
+        self.counts.singly += 1
+        row = dict(zip(self.columns, stored.values(), strict=True))
+        problem = self._problem(stored.row_key, row, distinct)
+        if problem is not None:
+            return self.renderer.refused(stored.row_key, index, row, problem)
+        return self.renderer.event(stored.row_key, row)
+
+    def _problem(self, row_key: str, row: Row, distinct: int) -> Problem | None:
+        """What is wrong with a row's key."""
+        primary_key = self.renderer.sync.source.primary_key
+        if any(row[name] is None for name in primary_key):
+            return Problem(Reason.MISSING_PRIMARY_KEY, f"{', '.join(primary_key)} is null")
+        if distinct > 1:
+            detail = f"{distinct} different rows have the key {row_key[:60]}"
+            return Problem(Reason.DUPLICATE_KEY, detail)
+        return None

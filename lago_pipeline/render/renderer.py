@@ -8,23 +8,16 @@ import orjson
 from lago_pipeline.event import Event, default_transaction_id
 from lago_pipeline.partition import Partition
 from lago_pipeline.refusals import Problem, ProblemError, Reason, shortened
+from lago_pipeline.render.rules import MAX_TRANSACTION_ID_BYTES, amount_text, check_characters
 from lago_pipeline.render.slot import Row, Slot
 from lago_pipeline.render.template import EventTemplate
 from lago_pipeline.sync import Sync
 from lago_pipeline.values import (
-    decimal_text,
-    is_storable,
-    number,
     plausible_timestamp_ms,
     property_text,
     seconds_text,
     value_text,
 )
-
-MAX_TRANSACTION_ID_BYTES = 2000
-"""Lago's unique index refuses ids of about 2,700 bytes with a 500 (LAGO.md 1.1)."""
-
-_MAX_AMOUNT = 10**25
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +73,7 @@ class EventRenderer:
     def _transaction_id(self, row_key: str, code: str, row: Row) -> str:
         if self.template.transaction_id is None:
             transaction_id = default_transaction_id(self.sync.transaction_id_prefix, code, row_key)
-            _check_characters(transaction_id, "transaction_id")
+            check_characters(transaction_id, "transaction_id")
         else:
             transaction_id = _identifier(self.template.transaction_id, row, Reason.MISSING_TRANSACTION_ID)
         if len(transaction_id.encode()) > MAX_TRANSACTION_ID_BYTES:
@@ -101,20 +94,12 @@ class EventRenderer:
         values = ((name, property_text(slot.value(row))) for name, slot in self.template.properties.items())
         properties = {name: value for name, value in values if value is not None}
         for name, value in properties.items():
-            _check_characters(value, f"properties.{name}")
+            check_characters(value, f"properties.{name}")
         return properties
 
     def _amount(self, row: Row) -> str | None:
         slot = self.template.precise_total_amount_cents
-        value = slot.value(row) if slot else None
-        if value is None:
-            return None
-        amount = number(value)
-        if not -_MAX_AMOUNT < amount < _MAX_AMOUNT:
-            raise ProblemError(
-                Reason.NOT_A_NUMBER, f"precise_total_amount_cents {shortened(amount)} is too big"
-            )
-        return str(amount) if isinstance(amount, int) else decimal_text(amount)
+        return amount_text(slot.value(row)) if slot else None
 
     def _known(self, slot: Slot, row: Row) -> str | None:
         try:
@@ -129,14 +114,8 @@ def _identifier(slot: Slot, row: Row, missing: Reason) -> str:
     text = "" if value is None else value_text(value)
     if not text.strip():
         raise ProblemError(missing, f"the value is {shortened(value)}")
-    _check_characters(text, missing.removeprefix("missing_"))
+    check_characters(text, missing.removeprefix("missing_"))
     return text
-
-
-def _check_characters(text: str, field: str) -> None:
-    """Lago: PostgreSQL's jsonb refuses NUL with a 500, for ever (LAGO.md 1.6); UTF-8 has no surrogates."""
-    if not is_storable(text):
-        raise ProblemError(Reason.INVALID_CHARACTER, f"a NUL or half character in {field}: {shortened(text)}")
 
 
 def _body(

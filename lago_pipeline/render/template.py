@@ -3,11 +3,12 @@
 import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from lago_pipeline.errors import TemplateError
 from lago_pipeline.refusals import ProblemError
+from lago_pipeline.render.compiled import CompiledTemplate, compiled_template
 from lago_pipeline.render.liquid import LiquidEnvironment
 from lago_pipeline.render.pasted import BarePlaceholder, QuotedText, read_pasted
 from lago_pipeline.render.slot import Literal, Slot, parse_slot, slot_columns
@@ -46,7 +47,8 @@ class EventTemplate:
     precise_total_amount_cents: Slot | None
     properties: Mapping[str, Slot]
     hash: str
-    columns: frozenset[str] = field(default_factory=frozenset)
+    columns: frozenset[str]
+    compiled: CompiledTemplate
 
     @property
     def literal_code(self) -> str | None:
@@ -83,6 +85,7 @@ def event_template(sync: Sync) -> EventTemplate:
         properties=properties,
         hash=_hash(sync),
         columns=frozenset(_columns(slots, properties)),
+        compiled=compiled_template(sync, slots, properties),
     )
 
 

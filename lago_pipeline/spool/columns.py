@@ -1,10 +1,13 @@
 """Values of any SQL type as text with a letter for the type, and back: exact, whatever the source gave."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from itertools import repeat
+from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 from lago_pipeline.refusals import ProblemError
@@ -34,6 +37,8 @@ _ENCODERS: dict[type, Encoder] = {
         (IPv4Address, IPv6Address, IPv4Interface, IPv6Interface, IPv4Network, IPv6Network), ("s", str)
     ),
 }
+_COMMON = frozenset({str, int, float, Decimal, bool, datetime, date, time, timedelta, UUID})
+"""Types whose values are encoded a column at a time: none of them has a value without a text."""
 _DECODERS: Mapping[str, Callable[[str], object]] = {
     "s": lambda text: text,
     "i": int,
@@ -52,13 +57,25 @@ _DECODERS: Mapping[str, Callable[[str], object]] = {
 
 def encode_rows(rows: Sequence[Sequence[object]], width: int) -> tuple[list[list[str | None]], list[str]]:
     """Rows as `width` text columns, and one string of type letters a row."""
-    columns: list[list[str | None]] = []
-    letters: list[list[str]] = []
-    for index in range(width):
-        pairs = [_encoded(row[index]) for row in rows]
-        letters.append([letter for letter, _ in pairs])
-        columns.append([text for _, text in pairs])
-    return columns, ["".join(row) for row in zip(*letters, strict=True)]
+    columns = [_encoded_column(list(map(itemgetter(index), rows))) for index in range(width)]
+    return [texts for texts, _ in columns], _joined([letters for _, letters in columns], len(rows))
+
+
+def column_letters(types: Iterable[str], index: int) -> set[str]:
+    """The type letters that a column has in rows of these types, without the one for a null."""
+    return {letters[index] for letters in set(types)} - {_NULL}
+
+
+def decode_column(texts: Sequence[str | None], types: Sequence[str], index: int) -> Sequence[object]:
+    """The values of the column at `index`, of the types that the source gave."""
+    letters = column_letters(types, index)
+    if letters <= {"s"}:
+        return texts
+    if len(letters) == 1:
+        decode = _DECODERS[letters.pop()]
+        return [None if text is None else decode(text) for text in texts]
+    pairs = zip(texts, types, strict=True)
+    return [None if text is None else _DECODERS[row[index]](text) for text, row in pairs]
 
 
 def decode_row(texts: Sequence[str | None], types: str) -> list[object]:
@@ -66,6 +83,39 @@ def decode_row(texts: Sequence[str | None], types: str) -> list[object]:
     return [
         None if text is None else _DECODERS[letter](text) for text, letter in zip(texts, types, strict=True)
     ]
+
+
+def _encoded_column(values: list[Any]) -> tuple[list[str | None], str | list[str]]:
+    """A column's texts and type letters: one for all where it has one common type and no nulls."""
+    kinds = set(map(type, values))
+    has_nulls = type(None) in kinds
+    kinds.discard(type(None))
+    kind = kinds.pop() if len(kinds) == 1 else None
+    if kind not in _COMMON or (kind is str and not _is_utf8(values)):
+        pairs = [_encoded(value) for value in values]
+        return [text for _, text in pairs], [letter for letter, _ in pairs]
+    letter, encode = _ENCODERS[kind]
+    if not has_nulls:
+        return values if kind is str else list(map(encode, values)), letter
+    texts = values if kind is str else [None if value is None else encode(value) for value in values]
+    return texts, [_NULL if value is None else letter for value in values]
+
+
+def _is_utf8(texts: Iterable[str | None]) -> bool:
+    """Whether texts have no half characters."""
+    joined = "".join(filter(None, texts))
+    try:
+        return joined.isascii() or bool(joined.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _joined(letters: Sequence[str | list[str]], rows: int) -> list[str]:
+    """The letters of each row, from one for a whole column or one a row."""
+    if all(isinstance(column, str) for column in letters):
+        return ["".join(map(str, letters))] * rows
+    columns = [repeat(column) if isinstance(column, str) else column for column in letters]
+    return list(map("".join, zip(*columns, strict=False)))
 
 
 def _encoded(value: object) -> tuple[str, str | None]:

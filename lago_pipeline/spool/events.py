@@ -1,14 +1,21 @@
 """The file of rendered events: what to send, or why not, one line a row."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from lago_pipeline.event import Event
-from lago_pipeline.spool.parquet import SpoolFile, SpoolWriter, file_written_in_order, opened_spool
+from lago_pipeline.spool.parquet import (
+    SpoolFile,
+    SpoolWriter,
+    column_values,
+    file_written_in_order,
+    opened_spool,
+)
 
 _SCHEMA = pa.schema(
     [
@@ -54,17 +61,28 @@ class EventsWriter:
     _writer: SpoolWriter
     _buffer: list[Event]
 
-    def write(self, event: Event) -> None:
-        """Add one event; events that share a key stay in one group, so that a group is a range of keys."""
-        if len(self._buffer) >= GROUP_EVENTS and self._buffer[-1].row_key != event.row_key:
-            self.flush()
-        self._buffer.append(event)
+    def write(self, events: Sequence[Event]) -> None:
+        """Add events; those that share a key stay in one group, so that a group is a range of keys."""
+        self._buffer += events
+        while (end := self._group_end()) is not None:
+            self._write(self._buffer[:end])
+            del self._buffer[:end]
 
     def flush(self) -> None:
-        """Hand the buffer to the file."""
-        columns = [[getattr(event, name) for event in self._buffer] for name in Event._fields]
-        self._writer.write(pa.table(columns, schema=_SCHEMA))
+        """Hand the rest to the file."""
+        self._write(self._buffer)
         self._buffer.clear()
+
+    def _group_end(self) -> int | None:
+        """Where the first group ends, once it is known: it is full, and another key follows."""
+        for end in range(GROUP_EVENTS, len(self._buffer)):
+            if self._buffer[end].row_key != self._buffer[end - 1].row_key:
+                return end
+        return None
+
+    def _write(self, events: Sequence[Event]) -> None:
+        columns = list(zip(*events, strict=True)) or [()] * len(_SCHEMA)
+        self._writer.write(pa.table(columns, schema=_SCHEMA))
 
 
 @contextmanager
@@ -86,8 +104,13 @@ class EventsFile:
     def groups(self) -> Iterator[list[Event]]:
         """The events, one list a row group; a file without rows has none."""
         for table in self._file.groups():
-            columns = [table[name].to_pylist() for name in Event._fields]
-            yield [Event(*values) for values in zip(*columns, strict=True)]
+            columns = [_values(table[name]) for name in Event._fields]
+            yield list(map(Event._make, zip(*columns, strict=True)))
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    has_numbers = pa.types.is_integer(column.type)
+    return column.to_pylist() if has_numbers else column_values(column)  # NumPy has no integer for a null
 
 
 @contextmanager

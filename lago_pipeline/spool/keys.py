@@ -1,5 +1,6 @@
 """The row key: a row's primary key as one text that sorts and compares the same everywhere."""
 
+import re
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -12,6 +13,7 @@ KEYLESS = "null:"
 
 _MOST_BYTES = 2_200
 """PostgreSQL's indexes take 2,700 bytes; a default transaction id of more than 2,000 is refused anyway."""
+_ESCAPED = re.compile("[%:\\x00]")
 
 
 def row_keys(
@@ -21,13 +23,29 @@ def row_keys(
 
     `key_columns` are the primary key's values by column, `texts` all columns as text by column.
     """
-    keys = []
-    for index, parts in enumerate(zip(*key_columns, strict=True)):
-        if any(part is None for part in parts):
-            keys.append(KEYLESS + _row_hash([column[index] for column in texts], types[index]))
-        else:
-            keys.append(_bounded(":".join(_part(part) for part in parts)))
-    return keys
+    parts = [_parts(column) for column in key_columns]
+    keys = parts[0] if len(parts) == 1 else _composite(parts)
+    if None in keys:
+        keys = [
+            KEYLESS + _row_hash([column[index] for column in texts], types[index]) if key is None else key
+            for index, key in enumerate(keys)
+        ]
+    sure = [key or "" for key in keys]
+    return sure if max(map(len, sure), default=0) <= _MOST_BYTES // 4 else [_bounded(key) for key in sure]
+
+
+def _composite(parts: Sequence[Sequence[str | None]]) -> list[str | None]:
+    return [None if None in row else ":".join(map(str, row)) for row in zip(*parts, strict=True)]
+
+
+def _parts(values: Sequence[object]) -> list[str | None]:
+    """One column's part of each key, None for a NULL."""
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return list(map(str, values))
+    if kinds == {str} and not _ESCAPED.search("".join(map(str, values))):
+        return list(map(str, values))
+    return [None if value is None else _part(value) for value in values]
 
 
 def _bounded(key: str) -> str:

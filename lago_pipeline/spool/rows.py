@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 
 from lago_pipeline.spool.columns import decode_row, encode_rows
 from lago_pipeline.spool.keys import row_keys
-from lago_pipeline.spool.parquet import SpoolFile, SpoolWriter, opened_spool, sorted_file
+from lago_pipeline.spool.parquet import SpoolFile, SpoolWriter, column_values, opened_spool, sorted_file
 
 _BATCH = 10_000
 _PREFIX = "row."
@@ -43,6 +44,43 @@ class StoredRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Rows as stored, by column: what is needed of them is decoded a column at a time."""
+
+    row_keys: Sequence[str]
+    types: Sequence[str]
+    texts: Sequence[Sequence[str | None]]
+
+    @classmethod
+    def of(cls, rows: Sequence[StoredRow], width: int) -> Self:
+        """Single rows of `width` columns as one value."""
+        texts = [[row.texts[index] for row in rows] for index in range(width)]
+        return cls([row.row_key for row in rows], [row.types for row in rows], texts)
+
+    def __len__(self) -> int:
+        return len(self.row_keys)
+
+    def __iter__(self) -> Iterator[StoredRow]:
+        return (self.row(index) for index in range(len(self)))
+
+    def row(self, index: int) -> StoredRow:
+        """One row by itself."""
+        return StoredRow(
+            self.row_keys[index], self.types[index], tuple(column[index] for column in self.texts)
+        )
+
+    def between(self, start: int, end: int) -> Self:
+        """The rows from `start` up to `end`."""
+        texts = [column[start:end] for column in self.texts]
+        return type(self)(self.row_keys[start:end], self.types[start:end], texts)
+
+    def followed_by(self, others: Self) -> Self:
+        """These rows and then the others."""
+        texts = [[*mine, *theirs] for mine, theirs in zip(self.texts, others.texts, strict=True)]
+        return type(self)([*self.row_keys, *others.row_keys], [*self.types, *others.types], texts)
+
+
+@dataclass(frozen=True, slots=True)
 class RowsWriter:
     """Writes source rows in chunks, in any order."""
 
@@ -54,25 +92,18 @@ class RowsWriter:
         """Add rows given as tuples in the order of `columns`."""
         if not rows:
             return
-        keys, types, texts = _stored_columns(rows, self.columns, self.primary_key)
-        self._writer.write(pa.table([keys, types, *texts], schema=self._writer.schema))
+        stored = stored_rows(rows, self.columns, self.primary_key)
+        columns = [stored.row_keys, stored.types, *stored.texts]
+        self._writer.write(pa.table(list(columns), schema=self._writer.schema))
 
 
 def stored_rows(
     rows: Sequence[Sequence[object]], columns: Sequence[str], primary_key: Sequence[str]
-) -> list[StoredRow]:
-    """Rows as they would be stored, without a file."""
-    keys, types, texts = _stored_columns(rows, columns, primary_key)
-    return [StoredRow(*row) for row in zip(keys, types, zip(*texts, strict=True), strict=True)]
-
-
-def _stored_columns(
-    rows: Sequence[Sequence[object]], columns: Sequence[str], primary_key: Sequence[str]
-) -> tuple[list[str], list[str], list[list[str | None]]]:
-    """The keys, the types and the text columns of rows."""
+) -> StoredRows:
+    """Rows of a source as they are stored."""
     texts, types = encode_rows(rows, len(columns))
-    indexes = [columns.index(name) for name in primary_key]
-    return row_keys([[row[index] for row in rows] for index in indexes], texts, types), types, texts
+    key_columns = [[row[columns.index(name)] for row in rows] for name in primary_key]
+    return StoredRows(row_keys(key_columns, texts, types), types, texts)
 
 
 @contextmanager
@@ -94,12 +125,11 @@ class RowsFile:
     columns: tuple[str, ...]
     _file: SpoolFile
 
-    def rows(self) -> Iterator[StoredRow]:
-        """Every row; equal keys are neighbours."""
+    def rows(self) -> Iterator[StoredRows]:
+        """Every row, some thousands at a time; equal keys are neighbours."""
         for batch in self._file.batches(_BATCH):
-            columns = [column.to_pylist() for column in batch.columns]
-            for row_key, types, *texts in zip(*columns, strict=True):
-                yield StoredRow(row_key, types, tuple(texts))
+            row_keys, types, *texts = (column_values(column) for column in batch.columns)
+            yield StoredRows(row_keys, types, texts)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
-"""Short ways to declare a sync, render rows and read what came out."""
+"""Short ways to declare a sync, render rows both ways and read what came out."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +14,8 @@ from lago_pipeline.partition import Partition
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.render.template import event_template
-from lago_pipeline.spool.rows import stored_rows
+from lago_pipeline.spool.columns import encode_rows
+from lago_pipeline.spool.rows import StoredRow, StoredRows, stored_rows
 from lago_pipeline.sync import Source, Sync
 
 DAY = Partition("2026-01-05", datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 6, tzinfo=UTC))
@@ -36,10 +39,37 @@ def mapping(**fields: object) -> dict[str, object]:
     return {"code": "seats", "external_subscription_id": "sub", **fields}
 
 
-def renderer(event: str | Mapping[str, object], partition: Partition = DAY, **changes: Any) -> EventRenderer:
+@dataclass(frozen=True)
+class BothWays:
+    """Renders a row by python-liquid and by the compiled template, which must agree to the letter."""
+
+    by_row: EventRenderer
+
+    def event(self, row_key: str, row: Mapping[str, object]) -> Event:
+        """Render a row that has a primary key of its own."""
+        stored = StoredRows([row_key], *_stored(row))
+        assert self.by_row.event(row_key, _restored(stored, row)) == self.compiled(stored, tuple(row))
+        return self.by_row.event(row_key, row)
+
+    def compiled(self, stored: StoredRows, columns: Sequence[str]) -> Event:
+        """Render one stored row as a partition of its own."""
+        [[event]] = partition_events(self.by_row, columns, [stored], RenderCounts())
+        return event
+
+
+def _stored(row: Mapping[str, object]) -> tuple[list[str], list[list[str | None]]]:
+    texts, types = encode_rows([tuple(row.values())], len(row))
+    return types, texts
+
+
+def _restored(stored: StoredRows, row: Mapping[str, object]) -> dict[str, object]:
+    return dict(zip(row, stored.row(0).values(), strict=True))
+
+
+def renderer(event: str | Mapping[str, object], partition: Partition = DAY, **changes: Any) -> BothWays:
     """Build the renderer of a sync for one partition."""
     sync = usage_sync(event, **changes)
-    return EventRenderer(sync, event_template(sync), partition)
+    return BothWays(EventRenderer(sync, event_template(sync), partition))
 
 
 def rendered(event: str | Mapping[str, object], /, **row: object) -> Event:
@@ -76,7 +106,15 @@ def all_events(
     event: str | Mapping[str, object], columns: Sequence[str], rows: Sequence[Sequence[object]]
 ) -> tuple[list[Event], RenderCounts]:
     """Render rows as a partition does, through the spool's text form."""
-    of_partition = renderer(event)
-    stored = sorted(stored_rows(rows, columns, ("id",)), key=lambda row: row.row_key)
+    stored = sorted_rows(rows, columns)
     counts = RenderCounts()
-    return list(partition_events(of_partition, columns, stored, counts)), counts
+    pieces = partition_events(renderer(event).by_row, columns, stored, counts)
+    return list(chain.from_iterable(pieces)), counts
+
+
+def sorted_rows(rows: Sequence[Sequence[object]], columns: Sequence[str], most: int = 3) -> list[StoredRows]:
+    """Rows with the primary key `id` in the order of a file, a few at a time."""
+    ordered: list[StoredRow] = sorted(stored_rows(rows, columns, ("id",)), key=lambda row: row.row_key)
+    return [
+        StoredRows.of(ordered[first : first + most], len(columns)) for first in range(0, len(ordered), most)
+    ]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lago_pipeline.event import default_transaction_id
-from lago_pipeline.render.renderer import MAX_TRANSACTION_ID_BYTES
+from lago_pipeline.render.rules import MAX_TRANSACTION_ID_BYTES
 from lago_pipeline.render.template import event_template
 from lago_pipeline.spool.keys import row_keys
 from lago_pipeline_tests.render.rendering import NOON, body, mapping, renderer, usage_sync

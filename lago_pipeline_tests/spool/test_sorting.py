@@ -36,7 +36,7 @@ def test_merged_groups_are_sorted_as_python_sorts(tmp_path: Path, count: int, di
     path = tmp_path / "rows.parquet"
     write_rows(path, rows, chunk=700)
     found = read_rows(path)
-    stored = stored_rows(rows, COLUMNS, ["id"]) if rows else []
+    stored = stored_rows(rows, COLUMNS, ["id"])
     assert [row.row_key for row in found] == sorted(row.row_key for row in stored)
     assert sorted(row.texts[1] or "" for row in found) == sorted(str(number) for number in range(count))
 
@@ -71,7 +71,7 @@ def test_the_footer_says_what_was_written(tmp_path: Path, count: int) -> None:
             1_767_225_600_123,
         )
         assert file.columns == COLUMNS
-        assert len(list(file.rows())) == count
+        assert sum(map(len, file.rows())) == count
 
 
 def test_columns_of_any_name_are_kept(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_columns_of_any_name_are_kept(tmp_path: Path) -> None:
     write_rows(path, [(1, 2, 3, 4, 5, 6)], columns, ["types"])
     with rows_opened(path) as file:
         assert file.columns == tuple(columns)
-        assert next(file.rows()).row_key == "2"
+        assert next(file.rows()).row_keys == ["2"]
 
 
 SCALARS = st.one_of(st.text(max_size=5), st.integers(), st.booleans(), st.binary(max_size=3))
@@ -124,8 +124,8 @@ def test_event_groups_never_split_a_key(
     footer = EventsFooter(1, 2, len(events), 0, 0, "00", "hash", "run")
     path = tmp_path / "events.parquet"
     with events_written(path, lambda: footer) as writer:
-        for event in events:
-            writer.write(event)
+        for first in range(0, len(events), 7):
+            writer.write(events[first : first + 7])
     with events_opened(path) as file:
         groups = list(file.groups())
         assert file.footer == footer

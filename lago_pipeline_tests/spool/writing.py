@@ -26,7 +26,7 @@ def write_rows(
 def read_rows(path: Path) -> list[StoredRow]:
     """All rows of a file, in its order."""
     with rows_opened(path) as file:
-        return list(file.rows())
+        return [row for rows in file.rows() for row in rows]
 
 
 def read_values(path: Path) -> list[list[Any]]:
