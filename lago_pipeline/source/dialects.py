@@ -50,7 +50,8 @@ class Dialect:
     error of the driver, and gives None where the error's class tells enough. `prepare` is SQL run at the
     start of a session, with the source's time zone as `:zone` and the reader's name, of at most 63
     characters, as `:reader`. `url` checks and completes a URL; `convert` changes the values of a column by
-    its type code. `literals` finds strings, names and comments in a query. `extra` installs the `driver`.
+    its type code. `abandon` lets go of a cursor whose rows are not all read. `literals` finds strings, names
+    and comments in a query. `extra` installs the `driver`.
     """
 
     time_kind: Callable[[object], TimeKind | None]
@@ -60,6 +61,7 @@ class Dialect:
     driver: str = ""
     url: Callable[[sa.URL], sa.URL] = lambda url: url
     convert: Callable[[object], Convert | None] = lambda _: None
+    abandon: Callable[[sa.Connection, Any], None] = lambda _connection, _cursor: None
     literals: re.Pattern[str] = _STANDARD_LITERALS
     ignores_case: bool = True
 
@@ -134,6 +136,13 @@ def _in_utc(values: Sequence[Any]) -> Sequence[Any]:
     return [value.replace(tzinfo=UTC) if isinstance(value, datetime) else value for value in values]
 
 
+def _mysql_abandon(connection: sa.Connection, cursor: Any) -> None:
+    """MySQL sends all of a result, and the driver would read it to its end, also from a lost connection."""
+    if cursor._result is not None:  # noqa: SLF001 - nothing public stops it
+        cursor._result.unbuffered_active = False  # noqa: SLF001
+    connection.invalidate()
+
+
 _DUCKDB_KINDS = {
     "timestamp with time zone": TimeKind.AWARE,
     **dict.fromkeys(("timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "date"), TimeKind.NAIVE),
@@ -178,6 +187,7 @@ _MYSQL = Dialect(
     extra="mysql",
     driver="mysql+pymysql",
     convert=_mysql_convert,
+    abandon=_mysql_abandon,
     literals=_MYSQL_LITERALS,
 )
 DIALECTS: Mapping[str, Dialect] = {

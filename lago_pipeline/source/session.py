@@ -41,7 +41,12 @@ class SourceSession:
         """The rows of a query in chunks of up to 5,000, as tuples; memory stays flat."""
         # yield_per is ignored for text(): stream_results and partitions() keep memory flat
         with closing(self._execute(sql, parameters, is_streamed=True)) as result:
-            yield from self._chunks(result, CHUNK_ROWS)
+            cursor = result.cursor
+            try:
+                yield from self._chunks(result, CHUNK_ROWS)
+            except BaseException:  # also of a reader that stops early
+                self._dialect.abandon(self._connection, cursor)
+                raise
 
     def _execute(
         self, sql: str, parameters: Mapping[str, object], *, is_streamed: bool = False

@@ -2,18 +2,23 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 
 from lago_pipeline.errors import RetriableError
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.source.query import SourceReader
+from lago_pipeline.source.session import query_comment
 from lago_pipeline.spool.folder import Spool
 from lago_pipeline.sync import Sync
+from lago_pipeline_tests.mariadb import MariaServer
 from lago_pipeline_tests.postgres import PostgresServer
 from lago_pipeline_tests.source.reading import FIRST, engine_of, read, usage_sync
 
@@ -21,6 +26,7 @@ MANY = (
     "select n as id, timestamptz '2026-01-01 12:00+00' as at, repeat('x', 100) as v "
     "from generate_series(1, {}) n"
 )
+MANY_IN_MARIADB = "select seq as id, 1767268800 as at, repeat('x', 100) as v from seq_1_to_{}"
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -95,22 +101,22 @@ def test_a_sqlite_file_opened_to_read_is_enough(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["usage.db"]
 
 
+@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
 @pytest.mark.parametrize("wait_for", ["the first chunk", "nothing"])
 def test_a_connection_lost_in_the_middle_is_retriable(
-    postgres_server: PostgresServer, postgres_database: str, wait_for: str
+    request: pytest.FixtureRequest, kind: str, wait_for: str
 ) -> None:
     """Whether rows came already or not, the same run may succeed later."""
-    name = postgres_database.rpartition("/")[2]
-    with engine_of(postgres_database) as engine:
-        source = SourceReader(engine, usage_sync(query=MANY.format(200_000)))
+    url: str = request.getfixturevalue(f"{kind}_database")
+    cut = partial(CUTS[kind], request.getfixturevalue(f"{kind}_server"), url.rpartition("/")[2])
+    query = (MANY if kind == "postgres" else MANY_IN_MARIADB).format(200_000)
+    with engine_of(url) as engine:
+        source = SourceReader(engine, usage_sync(query=query))
         stream = source.stream(source.probe(FIRST))
-        if wait_for == "the first chunk":
-            assert len(next(stream)) == 5_000
-            _cut(postgres_server, name)
-        else:
-            _cut(postgres_server, name)  # the pooled connection of the probe: a new one is made
-            assert len(next(stream)) == 5_000
-            _cut(postgres_server, name)
+        if wait_for == "nothing":
+            cut()  # the pooled connection of the probe: a new one is made
+        assert len(next(stream)) == 5_000
+        cut()
         with pytest.raises(RetriableError, match="the source could not be read"):
             list(stream)
 
@@ -143,7 +149,7 @@ def _sync(query: str) -> Sync:
     return Sync("usage", usage_sync(query=query).source, event, "usage", "lago")
 
 
-def _cut(server: PostgresServer, database: str) -> None:
+def _cut_postgres(server: PostgresServer, database: str) -> None:
     """End every session in a database, and wait until they are gone."""
     ended = (
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
@@ -152,31 +158,154 @@ def _cut(server: PostgresServer, database: str) -> None:
     assert [row[0] for row in server.execute(database, ended)] != [False]
 
 
+def _cut_mariadb(server: MariaServer, database: str) -> None:
+    """End every session in a database."""
+    sessions = server.execute(f"select id from information_schema.processlist where db = '{database}'")
+    assert sessions
+    server.execute(*(f"kill connection {number}" for (number,) in sessions))
+
+
+CUTS: dict[str, Callable[..., None]] = {"postgres": _cut_postgres, "mariadb": _cut_mariadb}
+SLOW = {
+    "postgres": (
+        "postgresql+psycopg://{}?options=-c%20statement_timeout%3D300",
+        "select n as id, now() as at, pg_sleep(1)::text as v from generate_series(1, 9) n",
+    ),
+    "mariadb": (
+        "mariadb+pymysql://{}?init_command=set%20max_statement_time%3D0.3",
+        "select seq as id, now() as at, sleep(1) as v from seq_1_to_9",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+def test_a_statement_that_takes_too_long_is_retriable(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    """Time may mend it; the line tells what a person can do, and nothing half is left."""
+    url, query = SLOW[kind]
+    database: str = request.getfixturevalue(f"{kind}_database")
+    sync = _sync(f"select * from ({query}) slow where at >= :start or at < :end")
+    with (
+        engine_of(url.format(database.partition("://")[2])) as engine,
+        pytest.raises(
+            RetriableError, match=r"^sync usage: the source stopped the query: .*: raise its statement"
+        ),
+    ):
+        Pipeline(sync, Spool(tmp_path), "run").extract(FIRST, engine)
+    assert list(tmp_path.glob("**/*.*")) == []
+
+
+def test_a_duckdb_file_that_somebody_writes_is_retriable(duckdb_database: str) -> None:
+    """Its writer holds it alone; any number of readers share it, and leave it as it is."""
+    path = Path(duckdb_database.removeprefix("duckdb:///"))
+    table = """create table u as select 1 as id, timestamptz '2026-01-01 12:00+00' as "at" """
+    with engine_of(duckdb_database, table) as engine:
+        before = path.read_bytes()
+        assert len(read(engine, usage_sync("u"))[1]) == 1
+        other = (
+            "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).sql('from u').fetchall())"
+        )
+        done = subprocess.run([sys.executable, "-c", other, path], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("[(1, ")
+        assert path.read_bytes() == before
+    writer = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", writer, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with engine_of(duckdb_database) as engine, pytest.raises(RetriableError, match="Could not set lock"):
+            read(engine, usage_sync("u"))
+        process.communicate("\n")
+
+
+ODD = {"sync": "us'age", "partition": "2026-01-01-02:00+0100", "run": "*/ drop table u; -- :start %s \\"}
+
+
+def test_a_comment_ends_where_it_should() -> None:
+    """Whatever a name holds, it closes no comment, ends no text, and is no bound."""
+    assert query_comment(ODD) == (
+        "/*partition='2026-01-01-02%3A00%2B0100',"
+        "run='%2A%2F%20drop%20table%20u%3B%20--%20%3Astart%20%25s%20%5C',sync='us%27age'*/"
+    )
+
+
+def test_queries_run_under_any_comment(source_url: str) -> None:
+    """The names of DESIGN are told to every database, and change no result."""
+    at = "timestamp '2026-01-01 12:00'" if not source_url.startswith("sqlite") else "'2026-01-01 12:00'"
+    sync = replace(usage_sync("u"), name=ODD["sync"])
+    with engine_of(source_url, f'create table u as select 1 as id, {at} as "at", 7 % 4 as v') as engine:
+        reader = SourceReader(engine, sync, ODD["run"])
+        rows = reader.probe(replace(FIRST, key=ODD["partition"]))
+        assert [row[2] for chunk in reader.stream(rows) for row in chunk] == [3]
+
+
+def test_postgres_shows_whose_query_runs(postgres_server: PostgresServer, postgres_database: str) -> None:
+    """The session has a name while rows are fetched through a cursor, and each query its comment."""
+    name = postgres_database.rpartition("/")[2]
+    others = f"datname = '{name}' and pid <> pg_backend_pid()"
+    seen = f"select application_name, query from pg_stat_activity where {others}"
+    with engine_of(postgres_database) as engine:
+        source = SourceReader(engine, usage_sync(query=MANY.format(20_000)), "0123456789abcdef")
+        rows = source.probe(FIRST)
+        stream = source.stream(rows)
+        next(stream)
+        ((session, query),) = postgres_server.execute(name, seen)
+        assert session == "lago usage 2026-01-01 01234567"
+        assert query.startswith("FETCH")
+        stream.close()
+        with source.session(FIRST) as session:
+            session.first("select 1", {})
+            ((_, query),) = postgres_server.execute(name, seen)
+    assert query == "/*partition='2026-01-01',run='0123456789abcdef',sync='usage'*/ select 1"
+
+
+def test_mariadb_shows_whose_query_runs(mariadb_server: MariaServer, mariadb_database: str) -> None:
+    """The comment stands in the process list while rows are fetched."""
+    name = mariadb_database.rpartition("/")[2]
+    with engine_of(mariadb_database) as engine:
+        source = SourceReader(engine, usage_sync(query=MANY_IN_MARIADB.format(200_000)), "0123456789abcdef")
+        stream = source.stream(source.probe(FIRST))
+        next(stream)
+        seen = mariadb_server.execute(f"select info from information_schema.processlist where db = '{name}'")
+        stream.close()
+    ((query,),) = seen
+    assert query.startswith("/*partition='2026-01-01',run='0123456789abcdef',sync='usage'*/ select * from")
+
+
 MEASURE = """
-import resource, sys
+import sys
+import psutil
 from lago_pipeline.source.query import SourceReader
 from lago_pipeline_tests.source.reading import FIRST, engine_of, usage_sync
 with engine_of(sys.argv[1]) as engine:
     source = SourceReader(engine, usage_sync("many"))
-    counted, first = 0, 0
-    for chunk in source.stream(source.probe(FIRST)):
+    counted, sizes = 0, []
+    for number, chunk in enumerate(source.stream(source.probe(FIRST))):
         counted += len(chunk)
-        first = first or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(counted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - first)
+        if number % 10 == 0:
+            sizes.append(psutil.Process().memory_info().rss >> 10)
+    print(counted, max(sizes) - sizes[0])
 """
+MILLION = {
+    "sqlite": """with recursive s(n) as (select 1 union all select n + 1 from s where n < 1000000)
+        select n as id, 1767268800 as at, printf('%0100d', n) as v from s""",
+    "postgresql": MANY.format(1_000_000),
+    "mariadb": MANY_IN_MARIADB.format(1_000_000),
+    "duckdb": """select range as id, timestamp '2026-01-01 12:00' as "at", repeat(range::text, 20) as v
+        from range(1000000)""",
+}
 
 
-def test_memory_stays_flat(database_url: str) -> None:
-    """Half a million rows of about 200 bytes need a few megabytes, not a hundred."""
-    numbers = "with recursive s(n) as (select 1 union all select n + 1 from s where n < 500000) "
-    many = MANY.format(500_000)
-    if database_url.startswith("sqlite"):
-        many = f"{numbers} select n as id, '2026-01-01T12:00' as at, printf('%0100d', n) as v from s"
-    with engine_of(database_url, f"create view many as {many}"):
+def test_memory_stays_flat(source_url: str) -> None:
+    """A million rows of more than 100 bytes need a few megabytes, not hundreds."""
+    many = MILLION[sa.make_url(source_url).get_backend_name()]
+    with engine_of(source_url, f"create view many as {many}"):
         pass
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, database_url], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", MEASURE, source_url], capture_output=True, text=True, check=True, timeout=120
     )
-    counted, grown_kilobytes = map(int, done.stdout.split())
-    assert counted == 500_000
+    counted, grown_kilobytes = map(int, done.stdout.split()[-2:])
+    assert counted == 1_000_000
     assert grown_kilobytes < 30_000
