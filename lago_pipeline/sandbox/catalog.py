@@ -64,6 +64,13 @@ class Catalog:
         if kind == "billable_metric":
             self.refresh()
 
+    def delete_metric(self, metric: Document) -> None:
+        """Take a metric away, with its events (Lago: `billable_metrics/destroy_service.rb`)."""
+        with self._store.transaction() as db:
+            db.execute("delete from resources where lago_id = ?", (metric["lago_id"],))
+        self._store.delete_events(str(metric["code"]))
+        self.refresh()
+
 
 _SAVE = """insert into resources (kind, lago_id, key, body) values (?, ?, ?, ?)
 on conflict (lago_id) do update set key = excluded.key, body = excluded.body"""

@@ -90,6 +90,8 @@ class Ingest:
         """Cast the parameters, with the problem that a metric's expression had."""
         get = posted.get
         timestamp_us = timestamps.parse(get("timestamp"), now_us)
+        if not self._postgres:
+            timestamp_us -= timestamp_us % 1000  # DateTime64(3)
         code = params.text(get("code"))
         properties = params.properties(get("properties"))
         problem = self.evaluate(code, timestamp_us, properties)

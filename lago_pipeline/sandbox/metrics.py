@@ -40,6 +40,7 @@ class Metrics:
             api.route("POST", "/billable_metrics", self.create),
             api.route("POST", "/billable_metrics/evaluate_expression", self.evaluate),
             api.route("GET", "/billable_metrics/{code:path}", self.show),
+            api.route("DELETE", "/billable_metrics/{code:path}", self.destroy),
         ]
 
     def index(self, call: Call) -> Response:
@@ -49,9 +50,12 @@ class Metrics:
 
     def show(self, call: Call) -> Response:
         """GET /billable_metrics/{code}."""
-        found = self._catalog.find("billable_metric", call.path_id())
-        if found is None:
-            raise not_found("billable_metric")
+        return ok({"billable_metric": self._find(call)})
+
+    def destroy(self, call: Call) -> Response:
+        """DELETE /billable_metrics/{code}: its events go with it, though their ids stay taken."""
+        found = self._find(call)
+        self._catalog.delete_metric(found)
         return ok({"billable_metric": found})
 
     def create(self, call: Call) -> Response:
@@ -80,6 +84,12 @@ class Metrics:
         except EvaluationError as failure:
             raise invalid(f"expression_evaluation_failed: {failure}") from None
         return ok({"expression_result": {"value": value if isinstance(value, str) else plain(value)}})
+
+    def _find(self, call: Call) -> Document:
+        found = self._catalog.find("billable_metric", call.path_id())
+        if found is None:
+            raise not_found("billable_metric")
+        return found
 
     def _problems(self, posted: Params) -> dict[str, list[str]]:
         aggregation = params.text(posted.get("aggregation_type"))

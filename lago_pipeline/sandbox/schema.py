@@ -14,6 +14,12 @@ create table if not exists events (
 );
 create index if not exists events_by_time on events (timestamp_us desc, transaction_id);
 create index if not exists events_by_subscription on events (external_subscription_id, code, timestamp_us);
+-- Events of a metric that was deleted: those of its code up to this one. They still are duplicates.
+create table if not exists deletions (code text primary key, seq integer not null) without rowid;
+create view if not exists live_events as
+select * from events where not exists (
+    select 1 from deletions where deletions.code = events.code and events.seq <= deletions.seq
+);
 create table if not exists resources (
     seq integer primary key,               -- order of creation
     kind text not null,
@@ -27,19 +33,19 @@ create index if not exists resources_by_key on resources (kind, key);
 # Lago: index_unique_transaction_id (structure.sql). Nulls are distinct, in PostgreSQL as in SQLite.
 _POSTGRES = """
 create unique index if not exists events_once on events (transaction_id, external_subscription_id);
-create view if not exists counted_events as select * from events;
+create view if not exists counted_events as select * from live_events;
 """
 
 _CLICKHOUSE = """
 create index if not exists events_by_id on events (transaction_id);
-create view if not exists counted_events as select * from events;
+create view if not exists counted_events as select * from live_events;
 """
 
 # Lago: clickhouse_store.rb; the newest copy of (code, subscription, transaction_id, millisecond) counts.
 _CLICKHOUSE_DEDUP = """
 create index if not exists events_by_id on events (transaction_id);
 create view if not exists counted_events as
-select * from events where seq in (
+select * from live_events where seq in (
     select max(seq) from events
     group by code, external_subscription_id, transaction_id,
         (timestamp_us - ((timestamp_us % 1000) + 1000) % 1000) / 1000

@@ -142,14 +142,22 @@ class Store:
         return f"{self._event_ids}{seq:012x}"
 
     def events(self, clauses: str = "", values: Sequence[object] = ()) -> list[StoredEvent]:
-        """Read stored events, raw copies included; `clauses` follow `from events`."""
-        rows = self.rows(f"select * from events {clauses}", values)
+        """Read events that were not deleted, raw copies included; `clauses` follow the table's name."""
+        rows = self.rows(f"select * from live_events {clauses}", values)
         return [StoredEvent(*row) for row in rows]  # type: ignore[arg-type] # sqlite3 types no columns
+
+    def delete_events(self, code: str) -> None:
+        """Hide the events of a code that are stored by now; their ids stay taken."""
+        with self.transaction() as db:
+            db.execute(
+                "insert or replace into deletions select ?, coalesce(max(seq), 0) from events", (code,)
+            )
 
     def reset(self, *, catalog: bool) -> None:
         """Forget every event, and with `catalog` every metric, plan, customer and subscription."""
         with self.transaction() as db:
             db.execute("delete from events")
+            db.execute("delete from deletions")
             db.execute("delete from settings where name = 'event_ids'")
             self._event_ids = self._setting("event_ids", _id_prefix())
             if catalog:

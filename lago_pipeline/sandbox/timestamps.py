@@ -15,7 +15,7 @@ _USUAL = re.compile(r"(\d{1,11})(?:\.(\d{1,6}))?", re.ASCII)
 _CYCLE_DAYS = 146_097  # of 400 Gregorian years
 _WIDE = 30  # powers of ten of seconds that are not worth computing
 
-LIMIT_US = 2**63 - 1
+LIMIT_US = (2**63 - 1) // 1000 * 1000
 """Where this sandbox's time ends, a little before PostgreSQL's; what lies beyond is this moment."""
 
 
