@@ -14,7 +14,7 @@ export LAGO_API_KEY := 5a6d0b0c-1a90-4e0f-9d6b-0c0ffee0da7a
 export LEDGER_URL :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test dev bench torture check clean
+.PHONY: help run test dev bench torture screenshots check clean
 
 help: ## Show what there is.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench: $(VENV)/test.installed ## Time the three steps on 200,000 rows, and a yea
 
 torture: $(VENV)/test.installed ## Kill a delivery 200 times (about five minutes).
 	@LAGO_PIPELINE_KILLS=200 $(BIN)/python -m pytest lago_pipeline_tests/crash
+
+screenshots: $(VENV)/test.installed ## Take the pictures of the README anew (three minutes, with Chromium).
+	@$(BIN)/python -m lago_pipeline_tests.browser.screenshots
 
 check: $(VENV)/test.installed
 	@$(BIN)/ruff check .

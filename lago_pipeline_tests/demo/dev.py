@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +44,12 @@ def demo_command(*arguments: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Dev:
-    """A running `make dev`: where it is, and its processes."""
+    """A running `make dev`: where it is, its processes and their variables."""
 
     url: str
     lago_url: str
     process: "subprocess.Popen[bytes]"
+    environment: Mapping[str, str]
     log: Path
 
     def said(self) -> str:
@@ -82,7 +83,7 @@ def running_dev(folder: Path, **more: str) -> Iterator[Dev]:
         command = demo_command("dev", "--port", str(port))
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     lago_url = environment["LAGO_API_URL"].removesuffix("/api/v1")
-    dev = Dev(f"http://127.0.0.1:{port}", lago_url, process, log)
+    dev = Dev(f"http://127.0.0.1:{port}", lago_url, process, environment, log)
     try:
         yield dev
     finally:
