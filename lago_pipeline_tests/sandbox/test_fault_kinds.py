@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from lago_pipeline_tests.sandbox.client import Client, usage
-from lago_pipeline_tests.sandbox.test_duplicates import TAKEN
+from lago_pipeline_tests.sandbox.contract import TAKEN
 from lago_pipeline_tests.sandbox.test_requests import CRASHED, refused
 
 DEADLINE = 10.0

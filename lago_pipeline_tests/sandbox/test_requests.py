@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from lago_pipeline_tests.sandbox.client import Client, usage
+from lago_pipeline_tests.sandbox.client import Client
 
 UNAUTHORIZED = {"status": 401, "error": "Unauthorized"}
 NOT_FOUND = {"status": 404, "error": "Not Found", "code": "resource_not_found"}
@@ -42,14 +42,6 @@ def test_malformed_json_is_400_even_with_a_bad_key(lago: Client, path: str, body
     assert (answer.status_code, answer.json()) == (400, {"status": 400, "error": "Bad Request"})
 
 
-@pytest.mark.parametrize("accept", ["*/*", "", "application/json, text/plain, */*", "text/html"])
-def test_malformed_json_without_a_wish_for_json_is_400_and_empty(lago: Client, accept: str) -> None:
-    """A client that does not clearly ask for JSON gets an empty HTML answer."""
-    answer = raw(lago, b"{", Accept=accept)
-    assert (answer.status_code, answer.content) == (400, b"")
-    assert answer.headers["content-type"].startswith("text/html")
-
-
 @pytest.mark.parametrize("header", ["Bearer wrong", "{key}", "", "Bearer", "Bearer x {key}"])
 def test_a_key_that_is_not_the_second_word_is_401(lago: Client, header: str) -> None:
     """The key is checked before the body's shape."""
@@ -83,56 +75,11 @@ def test_a_wrong_path_or_verb_is_404(lago: Client, method: str, path: str) -> No
     assert (answer.status_code, answer.json()) == (404, NOT_FOUND)
 
 
-@pytest.mark.parametrize(
-    "body", [b"{}", b'{"event": {}}', b'{"event": null}', b"[1]", b'"x"', b"", b'{"event": " "}', b"1"]
-)
-def test_a_missing_event_is_400(lago: Client, body: bytes) -> None:
-    """No root, an empty one, and a body that is no object are the same to Rails."""
-    answer = raw(lago, body)
-    assert (answer.status_code, answer.json()) == (400, missing("event"))
-
-
-@pytest.mark.parametrize("body", [b'{"event": "x"}', b'{"event": [{"code": "x"}]}', b'{"event": 1}'])
-def test_an_event_of_another_type_crashes(lago: Client, body: bytes) -> None:
-    """Rails calls `permit` on whatever is there."""
-    answer = raw(lago, body)
-    assert (answer.status_code, answer.json()) == (500, CRASHED)
-
-
 def test_a_body_that_is_not_called_json_is_not_parsed(lago: Client) -> None:
     """With text/plain the root is missing, however good the JSON."""
     body = b'{"event": {"transaction_id": "tx", "code": "storage"}}'
     assert raw(lago, body, **{"Content-Type": "text/plain"}).json() == missing("event")
     assert raw(lago, body, **{"Content-Type": "application/json; charset=utf-8"}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"{}", b'{"events": []}', b"[1]", b'{"events": null}', b'{"events": ["x", 1, null]}', b'{"events": {}}'],
-)
-def test_a_batch_without_events_is_no_events(lago: Client, body: bytes) -> None:
-    """Anything blank is 422, not 400."""
-    answer = raw(lago, body, "/events/batch")
-    assert (answer.status_code, answer.json()) == (422, refused({"events": ["no_events"]}))
-
-
-def test_a_batch_that_is_an_object_crashes(lago: Client) -> None:
-    """`events` must be a list."""
-    answer = lago.post("/events/batch", {"events": {"0": usage()}})
-    assert (answer.status_code, answer.json()) == (500, CRASHED)
-
-
-def test_elements_that_are_no_objects_shift_the_indexes(lago: Client) -> None:
-    """They are dropped before Lago counts."""
-    answer = lago.post("/events/batch", {"events": ["x", None, usage(), usage("b", timestamp="bad")]})
-    assert answer.json() == refused({"1": {"timestamp": ["invalid_format"]}})
-
-
-def test_too_many_events_come_before_their_problems(lago: Client) -> None:
-    """Over 100 events the batch is refused as a whole."""
-    answer = lago.batch(*[usage(str(number), timestamp="bad") for number in range(101)])
-    assert (answer.status_code, answer.json()) == (422, refused({"events": ["too_many_events"]}))
-    assert lago.batch(*[usage(str(number)) for number in range(100)]).status_code == 200
 
 
 def test_request_ids_are_echoed_or_made(lago: Client) -> None:
