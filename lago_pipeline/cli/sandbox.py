@@ -54,6 +54,12 @@ if TYPE_CHECKING:
     "--rate-limit", type=click.IntRange(1), metavar="N", help="Answer 429 beyond N API requests a second."
 )
 @click.option(
+    "--rate-limit-others",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --rate-limit: count all but POSTs of events apart, up to N a second.",
+)
+@click.option(
     "--sink",
     type=click.FloatRange(0),
     metavar="SECONDS",
@@ -80,6 +86,7 @@ def sandbox(  # noqa: PLR0913 - one argument an option
     api_key: str | None,
     batch_max: int,
     rate_limit: int | None,
+    rate_limit_others: int | None,
     sink: float | None,
     faults: tuple[str, ...],
     as_json: bool,
@@ -100,7 +107,7 @@ def sandbox(  # noqa: PLR0913 - one argument an option
         state=state,
         api_key=api_key or DEMO_API_KEY,
         batch_max=batch_max,
-        rate_limit=RateLimit(rate_limit) if rate_limit else None,
+        rate_limit=RateLimit(rate_limit, others=rate_limit_others) if rate_limit else None,
         sink=sink,
         faults=tuple(rule for text in faults for rule in _rules(text)),
     )

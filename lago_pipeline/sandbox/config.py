@@ -14,10 +14,14 @@ StoreName = Literal["postgres", "clickhouse"]
 
 @dataclass(frozen=True)
 class RateLimit:
-    """So many API requests in every window of so many seconds, as Lago's cloud gateway counts them."""
+    """So many API requests in every window of so many seconds, as Lago's cloud gateway counts them.
+
+    With `others` POSTs to /events have a window of their own, and all other requests share one of this size.
+    """
 
     requests: int
     per_seconds: float = 1.0
+    others: int | None = None
 
 
 @dataclass(frozen=True)

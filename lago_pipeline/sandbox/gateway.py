@@ -15,7 +15,7 @@ from lago_pipeline.sandbox.answers import error
 from lago_pipeline.sandbox.api import PREFIX
 from lago_pipeline.sandbox.exchange import Exchange, RequestCounts, recorded
 from lago_pipeline.sandbox.faults import Asked, Faults, Strike
-from lago_pipeline.sandbox.limiter import Limiter
+from lago_pipeline.sandbox.limiter import Header, Limiter
 from lago_pipeline.sandbox.misbehaviour import misbehave, without_details
 
 
@@ -34,9 +34,12 @@ class Gateway:
         if not path.startswith(f"{PREFIX}/"):
             await self._app(scope, receive, send)
             return
-        allowed, headers = self._rate.take(time.monotonic()) if self._rate else (True, [])
+        path = path.removeprefix(PREFIX)
+        allowed, headers = True, list[Header]()
+        if self._rate:
+            allowed, headers = self._rate.take(scope["method"], path, time.monotonic())
         headers.append((b"x-request-id", _request_id(scope)))
-        exchange = Exchange(scope, receive, send, headers, self._counts, path.removeprefix(PREFIX))
+        exchange = Exchange(scope, receive, send, headers, self._counts, path)
         if not allowed:
             await exchange.answer(error(429))
         elif self._faults:

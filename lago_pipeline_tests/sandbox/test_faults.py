@@ -201,11 +201,21 @@ def test_a_rate_limit_is_announced_and_enforced() -> None:
 def test_a_window_begins_anew() -> None:
     """The reset is the seconds until then, rounded up."""
     limiter = Limiter(RateLimit(1, per_seconds=2))
-    allowed, headers = limiter.take(100.0)
+    allowed, headers = limiter.take("GET", "/plans", 100.0)
     assert (allowed, dict(headers)[b"x-ratelimit-reset"]) == (True, b"2")
-    assert limiter.take(101.5)[0] is False
-    assert dict(limiter.take(101.5)[1])[b"x-ratelimit-reset"] == b"1"
-    assert limiter.take(102.0)[0] is True
+    allowed, headers = limiter.take("POST", "/events", 101.5)
+    assert (allowed, dict(headers)[b"x-ratelimit-reset"]) == (False, b"1")
+    assert limiter.take("GET", "/plans", 102.0)[0] is True
+
+
+def test_events_may_be_counted_apart() -> None:
+    """As in Lago's cloud: what the headers of a read say is not what those of an event say."""
+    limiter = Limiter(RateLimit(3, others=1))
+    sent = ("POST", "/events/batch"), ("GET", "/events"), ("GET", "/plans"), ("POST", "/events")
+    asked = [limiter.take(method, path, 0.0) for method, path in sent]
+    assert [allowed for allowed, _ in asked] == [True, True, False, True]
+    remaining = [dict(headers)[b"x-ratelimit-remaining"] for _, headers in asked]
+    assert remaining == [b"2", b"0", b"0", b"1"]
 
 
 def test_stats_count_requests_events_and_duplicates(lago: Client) -> None:
