@@ -103,15 +103,16 @@ class Exchange:
 
     async def drip(self, response: Response, seconds: float) -> None:
         """Send the answer byte by byte, until its end or until the client has gone."""
-        self._count(str(response.status_code))
         await self._begin(response)
         gone = asyncio.ensure_future(self._gone())
         for byte in bytes(response.body):
-            if gone.done():
-                return
             await self._part(bytes((byte,)))
             await asyncio.wait((gone,), timeout=seconds)
+            if gone.done():
+                self._count(_DROPPED)
+                return
         gone.cancel()
+        self._count(str(response.status_code))
         await self.send({"type": "http.response.body", "body": b""})
 
     async def _begin(self, response: Response) -> None:

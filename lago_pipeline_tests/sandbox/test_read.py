@@ -185,7 +185,7 @@ def test_a_pipeline_lags_behind(either: Client) -> None:
 
 def test_a_lag_passes() -> None:
     """After so many seconds the event is there."""
-    with connected(SandboxConfig(store="clickhouse", lag=0.3)) as lago:
+    with connected(SandboxConfig(store="clickhouse", lag=1.0)) as lago:
         lago.event(**usage())
         assert lago.get("/events/tx").status_code == 404
         end = time.monotonic() + 10
