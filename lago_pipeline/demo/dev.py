@@ -19,8 +19,11 @@ _ENDING = ((signal.SIGINT, 20.0), (signal.SIGKILL, 5.0))
 
 
 def end_on_any_signal() -> None:
-    """Make a closed terminal and a polite kill end the program as Ctrl-C does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    """Make a closed terminal and a polite kill end the program as Ctrl-C does.
+
+    Ctrl-C itself too: a shell starts what runs in the background without it, and Dagster would inherit that.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
 
 

@@ -76,11 +76,14 @@ class Dev:
 
 @contextmanager
 def running_dev(folder: Path, **more: str) -> Iterator[Dev]:
-    """Start what `make dev` starts on free ports; killed at the end when it was not ended before."""
+    """Start what `make dev` starts on free ports; ended with the block when it was not before.
+
+    It ignores Ctrl-C when it starts, as whatever a shell's script runs in the background.
+    """
     environment = demo_environment(folder, **more)
     port, log = free_port(), folder / "dev.log"
     with log.open("w") as output:
-        command = demo_command("dev", "--port", str(port))
+        command = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh", *demo_command("dev", "--port", str(port)))
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     lago_url = environment["LAGO_API_URL"].removesuffix("/api/v1")
     dev = Dev(f"http://127.0.0.1:{port}", lago_url, process, environment, log)
