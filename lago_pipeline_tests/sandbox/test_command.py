@@ -33,13 +33,15 @@ def started(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_where_it_is_and_ends_cleanly(ending: signal.Signals) -> None:
-    """One line when it answers, nothing more, and exit code 0."""
-    with started() as (process, line):
+@pytest.mark.parametrize(("options", "ending"), [((), signal.SIGINT), (("--sink", "0"), signal.SIGTERM)])
+def test_it_says_where_it_is_and_ends_cleanly(options: tuple[str, ...], ending: signal.Signals) -> None:
+    """One line when it answers, nothing more, and exit code 0; with and without a sink."""
+    with started(*options) as (process, line):
         url = line.split()[3]
         assert line == f"Lago sandbox: open {url}  API {url}/api/v1  key {DEMO_API_KEY}\n"
         assert requests.get(f"{url}/ready", timeout=10).status_code == 200
+        answer = requests.post(f"{url}/api/v1/events", json={"event": {}}, timeout=10)
+        assert answer.status_code == (200 if options else 401)
         process.send_signal(ending)
         assert process.communicate(timeout=10) == ("", "")
         assert process.returncode == 0
@@ -53,7 +55,8 @@ def test_options_reach_the_sandbox(tmp_path: Path) -> None:
         '[{"kind": "status", "status": 503, "path": "/customers"}]',
     )
     options = ["--json", "--store", "clickhouse", "--no-dedup", "--state", str(state), "--api-key", "secret"]
-    options += ["--batch-max", "1", "--rate-limit", "50", "--fault", faults[0], "--fault", faults[1]]
+    options += ["--batch-max", "1", "--rate-limit", "50", "--rate-limit-others", "40", "--lag", "3600"]
+    options += ["--fault", faults[0], "--fault", faults[1]]
     with started(*options) as (_, line):
         said = json.loads(line)
         assert said == said | {"api_url": f"{said['url']}/api/v1", "api_key": None, "store": "clickhouse"}
@@ -63,7 +66,11 @@ def test_options_reach_the_sandbox(tmp_path: Path) -> None:
                 session.get(f"{said['api_url']}/{path}", timeout=10) for path in ("plans", "customers")
             ]
             assert [answer.status_code for answer in answers] == [502, 503]
-            assert answers[0].headers["x-ratelimit-limit"] == "50"
+            assert answers[0].headers["x-ratelimit-limit"] == "40"
+            event = {"event": {"transaction_id": "a", "code": "c"}}
+            answer = session.post(f"{said['api_url']}/events", json=event, timeout=10)
+            assert (answer.status_code, answer.headers["x-ratelimit-limit"]) == (200, "50")
+            assert session.get(f"{said['api_url']}/events/a", timeout=10).status_code == 404
             events = [{"transaction_id": "a", "code": "c"}] * 2
             answer = session.post(f"{said['api_url']}/events/batch", json={"events": events}, timeout=10)
             assert answer.json()["error_details"] == {"events": ["too_many_events"]}
