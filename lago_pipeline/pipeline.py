@@ -27,9 +27,10 @@ from lago_pipeline.ledger.catalog import is_catalog_watched, save_catalog_hash
 from lago_pipeline.ledger.database import reading, writing
 from lago_pipeline.ledger.events import KeyRange
 from lago_pipeline.ledger.lock import WAIT_SECONDS, partition_lock
-from lago_pipeline.ledger.partitions import open_partition, read_partition
+from lago_pipeline.ledger.partitions import PartitionRecord, open_partition, read_partition
 from lago_pipeline.ledger.registry import RegisteredSync, register
 from lago_pipeline.ledger.runs import start_run
+from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.organization import Organization
 from lago_pipeline.partition import Partition
 from lago_pipeline.plan.guard import check_snapshot, check_template, is_nothing_new
@@ -164,10 +165,11 @@ class Pipeline:
             stack.enter_context(
                 partition_lock(ledger, sync_id, partition, self.run_id, wait_seconds=lock_wait_seconds)
             )
+            writer = stack.enter_context(LedgerWriter(ledger))
             file = stack.enter_context(events_opened(self.spool.events(self.sync.name, partition.key)))
             check_template(file.footer, self.template.hash, partition)
             sender = BatchSender(lago, self.sync.delivery, stop=stop, clock=self.clock, sleep=sleep)
-            report = self._delivered(partition, ledger, sync_id, file, sender, organization, stop)
+            report = self._delivered(partition, writer, sync_id, file, sender, organization, stop)
             self._watch_catalog(lago, ledger, sync_id, partition if report.counts.rejected else None)
             return report
 
@@ -192,23 +194,25 @@ class Pipeline:
     def _delivered(
         self,
         partition: Partition,
-        ledger: sa.Engine,
+        writer: LedgerWriter,
         sync_id: int,
         file: EventsFile,
         sender: BatchSender,
         organization: Organization,
         stop: threading.Event,
     ) -> DeliveryReport:
-        with writing(ledger) as connection:
+        def begin(connection: sa.Connection) -> tuple[PartitionRecord | None, int]:
             record = read_partition(connection, sync_id, partition)
             check_snapshot(file.footer, record, partition)
             open_partition(connection, sync_id, partition, self.now_ms())
-            run = start_run(connection, sync_id, partition, self.run_id, self.now_ms())
+            return record, start_run(connection, sync_id, partition, self.run_id, self.now_ms())
+
+        record, run = writer.now(begin)
         started = self.clock()
+        prefix = self.sync.transaction_id_prefix
         partition_run = PartitionRun(
-            settler=Settler(
-                ledger, sync_id, partition, self.sync.transaction_id_prefix, run, self.clock, self.now_ms
-            ),
+            engine=writer.engine,
+            settler=Settler(writer, sync_id, partition, prefix, run, self.clock, self.now_ms),
             sender=sender,
             delivery=self.sync.delivery,
             stop=stop,

@@ -18,6 +18,7 @@ from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.partitions import open_partition
 from lago_pipeline.ledger.registry import register
 from lago_pipeline.ledger.runs import start_run
+from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.partition import Partition
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
@@ -70,7 +71,7 @@ def send_samples(
     organization = lago.organization()
     sync_id = register(ledger, sync, lago.api_url, organization).sync_id
     sender = BatchSender(lago, sync.delivery, stop=threading.Event())
-    with partition_lock(ledger, sync_id, partition, pipeline.run_id):
+    with partition_lock(ledger, sync_id, partition, pipeline.run_id), LedgerWriter(ledger) as writer:
         with writing(ledger) as connection:
             open_partition(connection, sync_id, partition, pipeline.now_ms())
             run = start_run(connection, sync_id, partition, pipeline.run_id, pipeline.now_ms())
@@ -81,7 +82,7 @@ def send_samples(
             keys = [event.row_key for event in plan.to_send] or [""]
             mark_sending(connection, sync_id, partition, run, min(keys), max(keys), pipeline.now_ms())
         settler = Settler(
-            ledger, sync_id, partition, sync.transaction_id_prefix, run, pipeline.clock, pipeline.now_ms
+            writer, sync_id, partition, sync.transaction_id_prefix, run, pipeline.clock, pipeline.now_ms
         )
         for event in events:
             outcomes = [outcome for outcome in plan.refused if outcome.event is event]
@@ -89,10 +90,11 @@ def send_samples(
             is_same = line is not None and line.fingerprint == event.fingerprint
             words = ACCEPTED_BEFORE if is_same else "changed since it was accepted: not sent"
             if event in plan.to_send:
-                result = sender.send([event], reads_back=organization.events_store == "clickhouse")
+                result = sender.deliver([event], reads_back=organization.events_store == "clickhouse")
                 if result.error is not None:
                     raise result.error
                 outcomes, words = result.outcomes, result.pending_words
             settler.add(outcomes)
             settler.flush()
+            writer.wait()
             yield next((outcome.reason or outcome.status.value for outcome in outcomes), words)

@@ -2,11 +2,12 @@
 
 from datetime import timedelta
 
+import sqlalchemy as sa
+
 from lago_pipeline.deliver.run import PartitionRun
 from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.tally import Tally
-from lago_pipeline.ledger.database import writing
-from lago_pipeline.ledger.events import count_by_status, read_refusals
+from lago_pipeline.ledger.events import clear_marks, count_by_status, read_refusals
 from lago_pipeline.ledger.partitions import Settlement, settle_partition
 from lago_pipeline.ledger.runs import end_run
 from lago_pipeline.plan.guard import file_digest
@@ -22,33 +23,45 @@ def finish(
 
     An interrupted run did not count everything: it is unsettled, and the laws are not asked of it.
     """
+    return partition_run.settler.writer.now(
+        lambda connection: _finished(connection, partition_run, footer, closing_delay, seconds)
+    )
+
+
+def _finished(
+    connection: sa.Connection,
+    partition_run: PartitionRun,
+    footer: EventsFooter,
+    closing_delay: timedelta,
+    seconds: float,
+) -> DeliveryReport:
     tally, settler = partition_run.tally, partition_run.settler
+    sync_id, partition = settler.sync_id, settler.partition
     counts, now_ms = tally.counts(footer.duplicates), settler.now_ms()
-    with writing(settler.engine) as connection:
-        report = DeliveryReport(
-            partition_key=settler.partition.key,
-            counts=counts,
-            wire=_wire(partition_run.sender, seconds),
-            refusals=_refusals(read_refusals(connection, settler.sync_id, settler.partition)),
-            broken_laws=()
-            if tally.is_interrupted
-            else broken_laws(
-                counts,
-                source_rows=footer.rows,
-                ledger=tally.current(count_by_status(connection, settler.sync_id, settler.partition)),
-            ),
-            lag_seconds=_lag_seconds(tally, now_ms),
-            stopped=tally.why_pending(),
-        )
-        settle_partition(
-            connection,
-            settler.sync_id,
-            settler.partition,
-            _settlement(report, settler.run, footer),
-            closing_delay_ms=int(closing_delay.total_seconds() * 1000),
-            now_ms=now_ms,
-        )
-        end_run(connection, settler.run, counts, report.wire, now_ms)
+    laws: tuple[str, ...] = ()
+    if not tally.is_interrupted:
+        ledger = tally.current(count_by_status(connection, sync_id, partition))
+        laws = broken_laws(counts, source_rows=footer.rows, ledger=ledger)
+        if not counts.pending:
+            clear_marks(connection, sync_id, partition)
+    report = DeliveryReport(
+        partition_key=partition.key,
+        counts=counts,
+        wire=_wire(partition_run.sender, seconds),
+        refusals=_refusals(read_refusals(connection, sync_id, partition)),
+        broken_laws=laws,
+        lag_seconds=_lag_seconds(tally, now_ms),
+        stopped=tally.why_pending(),
+    )
+    settle_partition(
+        connection,
+        sync_id,
+        partition,
+        _settlement(report, settler.run, footer),
+        closing_delay_ms=int(closing_delay.total_seconds() * 1000),
+        now_ms=now_ms,
+    )
+    end_run(connection, settler.run, counts, report.wire, now_ms)
     return report
 
 

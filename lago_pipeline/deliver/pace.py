@@ -1,4 +1,4 @@
-"""When the next request may go: an even rate, and a pause for all workers when Lago asks for one.
+"""When the next request may go: an even rate, ours or Lago's, and a pause for all when Lago asks for one.
 
 Written here because the pause is shared with the rate, and clock and sleep are parameters: the rate-limit
 libraries bring their own clocks and know no pause.
@@ -6,6 +6,8 @@ libraries bring their own clocks and know no pause.
 
 import threading
 from collections.abc import Callable
+
+from lago_pipeline.lago.answers import Budget
 
 
 class Pace:
@@ -23,6 +25,8 @@ class Pace:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._next = 0.0
+        self._told_interval = 0.0
+        self._told_until = 0.0
         self.throttled_seconds = 0.0
 
     def wait_turn(self) -> None:
@@ -30,9 +34,19 @@ class Pace:
         with self._lock:
             now = self._clock()
             turn = max(now, self._next)
-            self._next = turn + self._interval
+            told = self._told_interval if turn < self._told_until else 0.0
+            self._next = turn + max(self._interval, told)
         if turn > now:
             self._sleep(turn - now)
+
+    def heed(self, budget: Budget) -> None:
+        """Spread what Lago still allows over the time until it allows more, before it must answer 429."""
+        if budget.remaining <= 0:
+            self.pause(budget.reset_seconds)
+            return
+        with self._lock:
+            self._told_interval = budget.reset_seconds / budget.remaining
+            self._told_until = self._clock() + budget.reset_seconds
 
     def pause(self, seconds: float) -> None:
         """Let no request go for so long: Lago said so."""

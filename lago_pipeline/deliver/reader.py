@@ -1,55 +1,129 @@
-"""Reading events back from Lago: what it holds is settled, what it does not hold must be sent."""
+"""Reading events back from Lago: what it holds is proven, what it does not hold must be sent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 from lago_pipeline.deliver.patience import Patience
-from lago_pipeline.deliver.result import BatchResult, compared
+from lago_pipeline.deliver.result import BatchResult, compared, hidden
 from lago_pipeline.errors import ConfigError, RetriableError
 from lago_pipeline.event import Event
 from lago_pipeline.lago.answers import Answer, Meaning
 from lago_pipeline.lago.client import LagoClient, LagoUnavailable
+from lago_pipeline.lago.windows import Window
+
+MOST_LOOKUPS = 100
+"""Events of small groups that are looked up one by one in a worker's turn."""
+
+_WORTH_A_WINDOW = 3
+Read = TypeVar("Read")
+Held = Mapping[str, Any]
+
+
+def lookups(events: Iterable[Event]) -> Iterator[list[Event]]:
+    """Events in the portions in which they are read back: those of one subscription and code together."""
+    groups: dict[tuple[str | None, str | None], list[Event]] = {}
+    for event in events:
+        groups.setdefault(_group(event), []).append(event)
+    few: list[Event] = []
+    for group in groups.values():
+        if len(group) >= _WORTH_A_WINDOW:
+            yield group
+        else:
+            few += group
+    yield from (few[first : first + MOST_LOOKUPS] for first in range(0, len(few), MOST_LOOKUPS))
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads single events, at the pace and with the patience of the batches."""
+    """Reads events at the pace and with the patience of the batches."""
 
     client: LagoClient
     patience: Patience
     max_attempts: int
 
-    def held(self, event: Event) -> Mapping[str, object] | None:
-        """The event that Lago holds under this event's id, or None.
+    def prove(self, events: Sequence[Event]) -> BatchResult:
+        """Compare events that Lago calls duplicates with what it holds under their ids."""
+        return self._settled(events, self._proven)
 
-        Raises RetriableError when Lago does not answer after all tries.
-        """
-        found: list[Mapping[str, object] | None] = []
+    def find(self, events: Sequence[Event]) -> BatchResult:
+        """Settle the events that Lago holds, whose outcome was not known; the others are missing."""
+        return self._settled(events, self._found)
 
-        def read() -> Answer:
-            self.patience.pace.wait_turn()
-            try:
-                found.append(self.client.event(str(event.transaction_id)))
-            except LagoUnavailable as error:
-                return error.answer
-            return Answer(Meaning.ACCEPTED, 200, "read")
-
-        answer = self.patience.answer(read, self.max_attempts)
-        if not found:
-            raise RetriableError(f"Lago could not be asked for an event: {answer.words}")
-        return found[0]
-
-    def verify(self, batch: Sequence[Event]) -> BatchResult:
-        """Settle the events that Lago holds; the others are missing, or pending where it did not answer."""
+    def _settled(
+        self, events: Sequence[Event], settle: Callable[[Sequence[Event], BatchResult], None]
+    ) -> BatchResult:
+        """What came of it; events are pending where Lago did not answer after all tries."""
         result = BatchResult()
-        for index, event in enumerate(batch):
-            try:
-                held = self.held(event)
-            except (ConfigError, RetriableError) as error:
-                result.leave(batch[index:], error)
-                break
+        try:
+            settle(events, result)
+        except (ConfigError, RetriableError) as error:
+            known = {outcome.event.identity for outcome in result.outcomes}
+            known.update(event.identity for event in result.missing)
+            result.leave([event for event in events if event.identity not in known], error)
+        return result
+
+    def _proven(self, events: Sequence[Event], result: BatchResult) -> None:
+        window = self._window(events) or {}
+        for event in events:
+            held = window.get(str(event.transaction_id)) or self._single(event)
+            if held is None:
+                result.outcomes.append(hidden(event, "transaction_id: value_already_exist", 422))
+            else:
+                result.outcomes.append(compared(event, held, 422))
+
+    def _found(self, events: Sequence[Event], result: BatchResult) -> None:
+        window = self._window(events)
+        for event in events:
+            held = self._single(event) if window is None else window.get(str(event.transaction_id))
             if held is None:
                 result.missing.append(event)
             else:
                 result.outcomes.append(compared(event, held, None))
-        return result
+
+    def _window(self, events: Sequence[Event]) -> dict[str, Held] | None:
+        """What Lago holds around events of one subscription and code, by id; None where it is not worth it.
+
+        New events shift older ones to later pages, never to earlier ones: none is missed between two pages.
+        """
+        if len(events) < _WORTH_A_WINDOW or len({_group(event) for event in events}) > 1:
+            return None
+        window = Window.around(events)
+        held: dict[str, Held] = {}
+        number: int | None = 1
+        missing = {str(event.transaction_id) for event in events}
+        while number is not None and missing:
+            page = self._read(partial(self.client.events, window, number))
+            if page.pages > len(events):
+                return None
+            for found in page.events:
+                held.setdefault(str(found.get("transaction_id")), found)
+            missing.difference_update(held)
+            number = page.next_page
+        return held
+
+    def _single(self, event: Event) -> Held | None:
+        """The event that Lago holds under this event's id, or None."""
+        return self._read(lambda: self.client.event(str(event.transaction_id)))
+
+    def _read(self, read: Callable[[], Read]) -> Read:
+        """What Lago says; raises RetriableError when it does not answer after all tries."""
+        found: list[Read] = []
+
+        def once() -> Answer:
+            self.patience.pace.wait_turn()
+            try:
+                found.append(read())
+            except LagoUnavailable as error:
+                return error.answer
+            return Answer(Meaning.ACCEPTED, 200, "read")
+
+        answer = self.patience.answer(once, self.max_attempts)
+        if not found:
+            raise RetriableError(f"Lago could not be asked for an event: {answer.words}")
+        return found[0]
+
+
+def _group(event: Event) -> tuple[str | None, str | None]:
+    return event.external_subscription_id, event.code

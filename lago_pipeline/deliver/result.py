@@ -15,14 +15,28 @@ from lago_pipeline.report import Status
 class BatchResult:
     """Outcomes, events left without one and why, and the error that ends the run, if any.
 
+    `duplicates` are events whose id Lago holds already, which is not proven to be by the same event;
     `missing` are events that were looked for and that Lago does not hold.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     pending: list[Event] = field(default_factory=list)
+    duplicates: list[Event] = field(default_factory=list)
     missing: list[Event] = field(default_factory=list)
     pending_words: str = ""
     error: ConfigError | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether Lago had a word for any of the events."""
+        return bool(self.outcomes or self.duplicates)
+
+    def add(self, other: "BatchResult") -> None:
+        """Take over what became of other events."""
+        self.outcomes += other.outcomes
+        self.pending += other.pending
+        self.pending_words = other.pending_words or self.pending_words
+        self.error = self.error or other.error
 
     def leave(self, events: Sequence[Event], why: str | Exception) -> None:
         """Count events as pending, and say why; a ConfigError ends the run."""

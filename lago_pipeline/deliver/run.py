@@ -3,22 +3,23 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import sqlalchemy as sa
 
 from lago_pipeline.deliver.batches import batches
 from lago_pipeline.deliver.flight import Flight
 from lago_pipeline.deliver.progress import Progress
+from lago_pipeline.deliver.reader import lookups
 from lago_pipeline.deliver.result import BatchResult
-from lago_pipeline.deliver.send import BatchSender
+from lago_pipeline.deliver.send import INGESTION_SECONDS, BatchSender
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.event import Event
-from lago_pipeline.ledger.database import reading, writing
+from lago_pipeline.ledger.database import reading
 from lago_pipeline.ledger.events import (
     KeyRange,
     Line,
-    clear_marks,
     forget,
     mark_sending,
     read_elsewhere,
@@ -45,8 +46,12 @@ def planned_range(
 
 @dataclass(slots=True)
 class PartitionRun:
-    """Delivers the events of one open file; the caller holds the partition's lock."""
+    """Delivers the events of one open file; the caller holds the partition's lock.
 
+    All writing goes through the settler's writer, in the order in which it is asked for.
+    """
+
+    engine: sa.Engine
     settler: Settler
     sender: BatchSender
     delivery: Delivery
@@ -54,35 +59,39 @@ class PartitionRun:
     progress: Progress
     reads_back_unknown: bool
     tally: Tally = field(default_factory=Tally)
+    _duplicates: list[Event] = field(default_factory=list)
 
     def deliver(self, file: EventsFile) -> None:
         """Bring every event of the file to its final state, or count it as pending."""
         try:
-            self._deliver_groups(file)
-            if not self.tally.counted["pending"]:
-                with writing(self.settler.engine) as connection:
-                    clear_marks(connection, self.settler.sync_id, self.settler.partition)
+            self._deliver_all(file)
         except BaseException as error:
             self.tally.interrupt(file.footer.events, error)
             raise
 
-    def _deliver_groups(self, file: EventsFile) -> None:
+    def _deliver_all(self, file: EventsFile) -> None:
         flight = Flight(self.delivery.concurrency, self.stop)
-        marks = self._marks()
-        after: str | None = None
         try:
-            for events in file.groups():
-                after = self._deliver_group(flight, events, KeyRange(after, events[-1].row_key), marks)
-            self._deliver_group(flight, [], KeyRange(after, None), marks)
+            self._deliver_groups(flight, file)
         finally:
             flight.close()
             self.settler.flush()
+            self.settler.writer.wait()
+
+    def _deliver_groups(self, flight: Flight, file: EventsFile) -> None:
+        marks = self._marks()
+        if marks and self.reads_back_unknown:
+            self.sender.sleep(INGESTION_SECONDS)
+        after: str | None = None
+        for events in file.groups():
+            after = self._deliver_group(flight, events, KeyRange(after, events[-1].row_key), marks)
+        self._deliver_group(flight, [], KeyRange(after, None), marks)
 
     def _deliver_group(
         self, flight: Flight, events: list[Event], keys: KeyRange, marks: list[tuple[str, str]]
     ) -> str | None:
         settler = self.settler
-        plan = planned_range(settler.engine, settler.sync_id, settler.partition, events, keys)
+        plan = planned_range(self.engine, settler.sync_id, settler.partition, events, keys)
         self.tally.plan(plan, len(events))
         self.progress.add(len(events) - len(plan.to_send))
         self._forget(plan.vanished)
@@ -95,15 +104,23 @@ class PartitionRun:
         elif to_send:
             self._mark(to_send)
             flight.run(batches(to_send, self.delivery.batch_size), self._send, self._take)
+            self._prove(flight)
         return keys.last
 
     def _send(self, batch: list[Event]) -> BatchResult:
         return self.sender.send(batch, reads_back=self.reads_back_unknown)
 
+    def _prove(self, flight: Flight) -> None:
+        """Read back, many at once, what Lago called duplicates; after a stop they are pending."""
+        duplicates, self._duplicates = self._duplicates, []
+        flight.run(lookups(duplicates), self.sender.reader.prove, self._take)
+
     def _forget(self, vanished: Sequence[Line]) -> None:
         if vanished:
-            with writing(self.settler.engine) as connection:
-                forget(connection, self.settler.sync_id, self.settler.partition, vanished)
+            settler = self.settler
+            settler.writer.now(
+                partial(forget, sync_id=settler.sync_id, partition=settler.partition, lines=vanished)
+            )
 
     def _read_back(
         self, flight: Flight, events: Sequence[Event], marks: list[tuple[str, str]]
@@ -116,23 +133,30 @@ class PartitionRun:
             known.difference_update(event.identity for event in result.missing)
             self._take(result)
 
-        flight.run(batches(unknown, self.delivery.batch_size), self.sender.reader.verify, taken)
+        flight.run(lookups(unknown), self.sender.reader.find, taken)
         return [event for event in events if event.identity not in known]
 
     def _mark(self, events: Sequence[Event]) -> None:
         settler = self.settler
-        with writing(settler.engine) as connection:
-            first, last = events[0].row_key, events[-1].row_key
-            mark_sending(
-                connection, settler.sync_id, settler.partition, settler.run, first, last, settler.now_ms()
+        settler.writer.now(
+            partial(
+                mark_sending,
+                sync_id=settler.sync_id,
+                partition=settler.partition,
+                run=settler.run,
+                first=events[0].row_key,
+                last=events[-1].row_key,
+                now_ms=settler.now_ms(),
             )
+        )
 
     def _marks(self) -> list[tuple[str, str]]:
-        with reading(self.settler.engine) as connection:
+        with reading(self.engine) as connection:
             return read_marks(connection, self.settler.sync_id, self.settler.partition)
 
     def _take(self, result: BatchResult) -> None:
         """One batch's result, in the run's own thread: counted, settled, and a reason to stop noticed."""
+        self._duplicates += result.duplicates
         self.tally.take(result)
         if self.tally.stopped is not None:
             self.stop.set()

@@ -3,20 +3,20 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tenacity import RetryCallState
 
+from lago_pipeline.deliver.concurrency import Concurrency
 from lago_pipeline.deliver.pace import Pace
 from lago_pipeline.deliver.patience import BACKOFF, Patience
-from lago_pipeline.deliver.reader import Reader
-from lago_pipeline.deliver.result import BatchResult, accepted, compared, hidden, rejected
+from lago_pipeline.deliver.reader import Reader, lookups
+from lago_pipeline.deliver.result import BatchResult, accepted, rejected
 from lago_pipeline.errors import ConfigError, RetriableError
 from lago_pipeline.event import Event
-from lago_pipeline.lago.answers import Answer, Entry, Meaning
+from lago_pipeline.lago.answers import Answer, Meaning
 from lago_pipeline.lago.client import LagoClient
-from lago_pipeline.ledger.events import Outcome
 from lago_pipeline.sync import Delivery
 
 INGESTION_SECONDS = 15.0
@@ -53,25 +53,39 @@ class BatchSender:
         self.max_attempts = delivery.max_attempts
         self.most_events = delivery.batch_size
         self.pace = Pace(delivery.requests_per_second, clock=clock, sleep=self.sleep)
+        self.concurrency = Concurrency(delivery.concurrency, clock)
         self.patience = Patience(self.pace, stop, self.sleep, backoff)
         self.reader = Reader(client, self.patience, delivery.max_attempts)
         self.latencies: list[float] = []
 
     def send(self, batch: Sequence[Event], *, reads_back: bool = False) -> BatchResult:
-        """Send a batch, and parts of it, until each event is accepted, refused, or left pending.
+        """Send a batch, and parts of it, until each event is accepted, refused, a duplicate, or left pending.
 
         With `reads_back` nothing is sent a second time before Lago was asked whether it holds it.
         """
         return _Sending(self, reads_back).run(batch)
 
+    def deliver(self, batch: Sequence[Event], *, reads_back: bool = False) -> BatchResult:
+        """Send a batch, and prove at once what Lago calls duplicates."""
+        result = self.send(batch, reads_back=reads_back)
+        for events in lookups(result.duplicates):
+            result.add(self.reader.prove(events))
+        result.duplicates.clear()
+        return result
+
     def post(self, events: Sequence[Event]) -> Answer:
         """Send one request in its turn, unless the run was stopped."""
-        self.pace.wait_turn()
-        if self.stop.is_set():
-            return _STOPPED
-        started = self.clock()
-        answer = self.client.post_events([event.body for event in events if event.body is not None])
-        self.latencies.append(self.clock() - started)
+        with self.concurrency.slot():
+            self.pace.wait_turn()
+            if self.stop.is_set():
+                return _STOPPED
+            started = self.clock()
+            answer = self.client.post_events([event.body for event in events if event.body is not None])
+            seconds = self.clock() - started
+        self.latencies.append(seconds)
+        self.concurrency.saw(answer, started, seconds)
+        if answer.budget is not None:
+            self.pace.heed(answer.budget)
         return answer
 
 
@@ -125,7 +139,7 @@ class _Sending:
 
     @property
     def _gives_up(self) -> bool:
-        return self.failures >= _MOST_FAILURES and not self.result.outcomes
+        return self.failures >= _MOST_FAILURES and not self.result.is_answered
 
     def _send(self, part: _Part) -> list[_Part]:
         """Send a part (with retries); returns the parts of it that are still to be sent."""
@@ -156,7 +170,7 @@ class _Sending:
         self.sender.sleep(INGESTION_SECONDS)
         if self.sender.stop.is_set():
             return False
-        read = self.sender.reader.verify(part.events)
+        read = self.sender.reader.find(part.events)
         self.result.outcomes += read.outcomes
         part.events = [*read.missing, *read.pending]
         if read.pending:
@@ -176,7 +190,7 @@ class _Sending:
 
     def _judge(self) -> None:
         """A suspect is refused when Lago was well enough to answer for others of its batch."""
-        if self.result.outcomes:
+        if self.result.is_answered:
             words = "Lago fails on this event alone (HTTP 500)"
             self.result.outcomes += [rejected(event, words, 500) for event in self.suspects]
         elif self.suspects:
@@ -187,7 +201,11 @@ class _Sending:
         events = part.events
         entries = {index: entry for index, entry in answer.entries.items() if index < len(events)}
         if entries:
-            self.result.outcomes += self._outcomes(events, entries)
+            for index, entry in entries.items():
+                if entry.is_duplicate:
+                    self.result.duplicates.append(events[index])
+                else:
+                    self.result.outcomes.append(rejected(events[index], entry.words, 422))
             part.events = [event for index, event in enumerate(events) if index not in entries]
             return [part] if part.events else []
         if len(events) == 1:
@@ -196,12 +214,3 @@ class _Sending:
         if answer.meaning is Meaning.TOO_MANY:
             self.sender.most_events = min(self.sender.most_events, (len(events) + 1) // 2)
         return part.halves(part.max_attempts)
-
-    def _outcomes(self, events: Sequence[Event], entries: Mapping[int, Entry]) -> list[Outcome]:
-        return [self._outcome(events[index], entry) for index, entry in entries.items()]
-
-    def _outcome(self, event: Event, entry: Entry) -> Outcome:
-        if not entry.is_duplicate:
-            return rejected(event, entry.words, 422)
-        held = self.sender.reader.held(event)
-        return hidden(event, entry.words, 422) if held is None else compared(event, held, 422)

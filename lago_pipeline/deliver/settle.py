@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-import sqlalchemy as sa
-
-from lago_pipeline.ledger.database import writing
 from lago_pipeline.ledger.events import Outcome, settle
+from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.partition import Partition
 
 _MOST_OUTCOMES = 2_000
@@ -17,7 +16,7 @@ _MOST_SECONDS = 1.0
 class Settler:
     """Buffers outcomes of one partition and commits them: every 2,000, or a second after the last commit."""
 
-    engine: sa.Engine
+    writer: LedgerWriter
     sync_id: int
     partition: Partition
     prefix: str
@@ -28,24 +27,24 @@ class Settler:
     _committed_at: float = 0.0
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
-        """Take outcomes, and commit when it is time."""
+        """Take outcomes, and commit when it is time; raises what an earlier commit raised."""
         self._waiting += outcomes
         is_time = self.clock() - self._committed_at >= _MOST_SECONDS
         if len(self._waiting) >= _MOST_OUTCOMES or (self._waiting and is_time):
             self.flush()
 
     def flush(self) -> None:
-        """Commit what waits."""
+        """Let what waits be committed, in its turn."""
         if self._waiting:
-            with writing(self.engine) as connection:
-                settle(
-                    connection,
-                    self.sync_id,
-                    self.partition,
-                    self._waiting,
-                    prefix=self.prefix,
-                    run=self.run,
-                    now_ms=self.now_ms(),
-                )
+            work = partial(
+                settle,
+                sync_id=self.sync_id,
+                partition=self.partition,
+                outcomes=self._waiting,
+                prefix=self.prefix,
+                run=self.run,
+                now_ms=self.now_ms(),
+            )
             self._waiting = []
+            self.writer.later(work)
         self._committed_at = self.clock()

@@ -84,7 +84,7 @@ class Tally:
 
     def _notice(self, result: BatchResult) -> None:
         self._pending_words = result.pending_words or self._pending_words
-        if result.outcomes:
+        if result.is_answered:
             self._exhausted = 0
         elif result.pending_words:
             self._exhausted += 1

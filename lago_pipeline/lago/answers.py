@@ -1,7 +1,7 @@
 """What an answer of Lago means for the events that were sent (LAGO.md 1.6 and section 9)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import orjson
@@ -30,11 +30,20 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """How many requests Lago's limit still allows, and in how many seconds it allows more."""
+
+    remaining: int
+    reset_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One answer: its meaning, and Lago's own words, shortened.
 
     `entries` are the refused events by their index; an empty mapping of a refusal says that Lago did not
-    tell which. `wait_seconds` is how long a throttled caller was told to wait, where it was told.
+    tell which. `wait_seconds` is how long a throttled caller was told to wait, where it was told; `budget`
+    what Lago said of its limit, where it has one.
     """
 
     meaning: Meaning
@@ -42,10 +51,16 @@ class Answer:
     words: str
     entries: Mapping[int, Entry] = field(default_factory=dict)
     wait_seconds: float | None = None
+    budget: Budget | None = None
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    """The meaning of an answer to a batch of events."""
+    """The meaning of an answer to a batch of events; names of headers are in lower case."""
+    answer, budget = _meant(status, headers, body), _budget(headers)
+    return replace(answer, budget=budget) if budget else answer
+
+
+def _meant(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     if status == 200:
         return _success(headers, body)
     if status == 422:
@@ -110,6 +125,15 @@ def told_to_wait(headers: Mapping[str, str]) -> float | None:
     told = [headers.get(name, "").strip() for name in ("x-ratelimit-reset", "retry-after")]
     seconds = [float(text) for text in told if text.replace(".", "", 1).isdecimal()]
     return max((wait for wait in seconds if wait <= _MOST_WAIT_SECONDS), default=None)
+
+
+def _budget(headers: Mapping[str, str]) -> Budget | None:
+    """From X-RateLimit-Remaining and -Reset (Lago's cloud sends both with every answer)."""
+    remaining = headers.get("x-ratelimit-remaining", "")
+    reset_seconds = told_to_wait({"x-ratelimit-reset": headers.get("x-ratelimit-reset", "")})
+    if not remaining.isdecimal() or reset_seconds is None:
+        return None
+    return Budget(int(remaining), reset_seconds)
 
 
 def _words(details: object, limit: int = 200) -> str:

@@ -17,6 +17,7 @@ from lago_pipeline.lago.transport import (
     TransportError,
     TransportOptions,
 )
+from lago_pipeline.lago.windows import Page, Window
 from lago_pipeline.organization import Organization
 from lago_pipeline.settings import checked_api_url
 
@@ -97,6 +98,14 @@ class LagoClient:
         """The event that Lago holds under an id, or None."""
         return self._get(f"/events/{quote(transaction_id, safe='')}", "event", absent="event_not_found")
 
+    def events(self, window: Window, page: int) -> Page:
+        """A page of the events that Lago holds in a window."""
+        document = self._read(f"/events?{window.query(page)}") or {}
+        found, meta = document.get("events"), document.get("meta")
+        if not isinstance(found, list) or not isinstance(meta, dict):
+            raise self._not_lago()
+        return Page(found, int(meta.get("total_pages") or 0), meta.get("next_page"))
+
     def organization(self) -> Organization:
         """The organization behind the key."""
         found = self._get("/organizations", "organization") or {}
@@ -118,6 +127,16 @@ class LagoClient:
 
     def _get(self, path: str, name: str, *, absent: str | None = None) -> dict[str, Any] | None:
         """What an answer holds under a name; None where Lago answers 404 with the code `absent`."""
+        document = self._read(path, absent=absent)
+        if document is None:
+            return None
+        found = document.get(name)
+        if not isinstance(found, dict):
+            raise self._not_lago()
+        return found
+
+    def _read(self, path: str, *, absent: str | None = None) -> dict[str, Any] | None:
+        """A whole answer to a question; None where Lago answers 404 with the code `absent`."""
         answer = self.ask("GET", path)
         status, document = answer.status, answer.document()
         if status == 404 and absent is not None and document.get("code") == absent:
@@ -127,10 +146,7 @@ class LagoClient:
             raise LagoUnavailable(words, replace(read_answer(status, answer.headers, b""), words=words))
         if status != 200:
             raise ConfigError(f"{stop_words(status)} (the URL is {self.api_url})")
-        found = document.get(name)
-        if not isinstance(found, dict):
-            raise self._not_lago()
-        return found
+        return document
 
     def _not_lago(self) -> ConfigError:
         return ConfigError(f"{self.api_url} does not answer as Lago does: LAGO_API_URL must end in /api/v1")

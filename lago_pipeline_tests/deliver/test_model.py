@@ -17,6 +17,7 @@ from lago_pipeline_tests.deliver.world import DAY, NEXT_DAY, World, row
 
 DAYS = (DAY, NEXT_DAY)
 PATH = "/events/batch"
+READS: dict[str, object] = {"path": "/events", "method": "GET"}
 FAULTS: list[dict[str, object]] = [
     {"kind": "drop_after"},
     {"kind": "drop_before"},
@@ -26,8 +27,8 @@ FAULTS: list[dict[str, object]] = [
     {"kind": "status", "status": 503},
     {"kind": "html"},
     {"kind": "rate_limit", "reset_seconds": 2},
-    {"kind": "status", "status": 503, "path": "/events/usage"},
-    {"kind": "rate_limit", "retry_after": 1, "path": "/events/usage"},
+    {"kind": "status", "status": 503, **READS},
+    {"kind": "rate_limit", "retry_after": 1, **READS},
 ]
 fault = st.builds(
     lambda rule, times, every: {"path": PATH, **rule, "times": times, "every": every},

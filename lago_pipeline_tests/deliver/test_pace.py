@@ -3,6 +3,7 @@
 import pytest
 
 from lago_pipeline.deliver.pace import Pace
+from lago_pipeline.lago.answers import Budget
 from lago_pipeline_tests.deliver.world import FakeTime
 
 
@@ -58,3 +59,27 @@ def test_after_a_pause_the_rate_holds_again() -> None:
     pace.wait_turn()
     pace.wait_turn()
     assert time.sleeps == [10.0, 1.0]
+
+
+def test_what_lago_still_allows_is_spread_over_its_time() -> None:
+    """Ten requests in five seconds: one each half second, before a 429 comes; then nobody waits."""
+    time = FakeTime()
+    pace = Pace(None, clock=time.clock, sleep=time.sleep)
+    pace.heed(Budget(remaining=10, reset_seconds=5.0))
+    for _ in range(10):
+        pace.wait_turn()
+    assert time.sleeps == [0.5] * 9
+    time.sleep(5)
+    time.sleeps.clear()
+    for _ in range(3):
+        pace.wait_turn()
+    assert time.sleeps == []
+
+
+def test_a_budget_that_is_used_up_holds_everybody_back() -> None:
+    """Until Lago allows more."""
+    time = FakeTime()
+    pace = Pace(None, clock=time.clock, sleep=time.sleep)
+    pace.heed(Budget(remaining=0, reset_seconds=3.0))
+    pace.wait_turn()
+    assert (time.sleeps, pace.throttled_seconds) == ([3.0], 3.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lago_pipeline.deliver.reader import lookups
 from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.deliver.send import INGESTION_SECONDS, BatchSender
 from lago_pipeline.errors import ConfigError
@@ -20,7 +21,8 @@ from lago_pipeline_tests.deliver.world import World, body, event
 from lago_pipeline_tests.lago.odd_server import API_KEY, Reply, odd_server
 
 BATCH = "/events/batch"
-POST, GET = "POST /events/batch", "GET /events/{id}"
+POST, GET, INDEX = "POST /events/batch", "GET /events/{id}", "GET /events"
+READS = {"path": "/events", "method": "GET"}
 EVENTS = [event(number) for number in range(100)]
 
 
@@ -59,6 +61,12 @@ def poison(number: int) -> Event:
     return event(number, body=body(event(number, properties=r'{"n":"\u0000"}')))
 
 
+def lone(number: int) -> Event:
+    """An event of a subscription of its own."""
+    made = event(number, external_subscription_id=f"sub{number}")
+    return event(number, external_subscription_id=f"sub{number}", body=body(made))
+
+
 def all_accepted(world: World, result: BatchResult, events: Sequence[Event]) -> None:
     """Each event is accepted, and Lago holds each exactly once."""
     assert set(statuses(result.outcomes).values()) == {Status.ACCEPTED}
@@ -68,7 +76,7 @@ def all_accepted(world: World, result: BatchResult, events: Sequence[Event]) -> 
 
 def test_a_good_batch_is_one_request(world: World) -> None:
     """A hundred events, accepted with Lago's status."""
-    result = sender(world).send(EVENTS)
+    result = sender(world).deliver(EVENTS)
     all_accepted(world, result, EVENTS)
     assert {outcome.http_status for outcome in result.outcomes} == {200}
     assert (world.requests(POST), world.time.sleeps) == ({"200": 1}, [])
@@ -76,14 +84,14 @@ def test_a_good_batch_is_one_request(world: World) -> None:
 
 def test_no_events_are_no_request(world: World) -> None:
     """Nothing to do is nothing done."""
-    assert sender(world).send([]) == BatchResult()
+    assert sender(world).deliver([]) == BatchResult()
     assert world.requests(POST) == {}
 
 
 def test_one_bad_event_does_not_hold_up_the_other_99(world: World) -> None:
     """Two requests, and the bad one is rejected in Lago's own words."""
     events = [*EVENTS[:37], bad(37), *EVENTS[38:]]
-    result = sender(world).send(events)
+    result = sender(world).deliver(events)
     (rejected,) = [outcome for outcome in result.outcomes if outcome.status is Status.REJECTED]
     assert rejected.event.row_key == "k00037"
     assert (rejected.reason, rejected.http_status) == ("refused_by_lago: timestamp: invalid_format", 422)
@@ -95,17 +103,17 @@ def test_one_bad_event_does_not_hold_up_the_other_99(world: World) -> None:
 def test_many_bad_events_are_all_named_at_once(world: World) -> None:
     """And a batch of nothing but bad ones ends, too."""
     events = [bad(number) if number % 2 else event(number) for number in range(100)]
-    found = statuses(sender(world).send(events).outcomes)
+    found = statuses(sender(world).deliver(events).outcomes)
     assert sum(status is Status.REJECTED for status in found.values()) == 50
     assert world.requests(POST) == {"200": 1, "422": 1}
-    only_bad = sender(world).send([bad(number) for number in range(200, 230)])
+    only_bad = sender(world).deliver([bad(number) for number in range(200, 230)])
     assert set(statuses(only_bad.outcomes).values()) == {Status.REJECTED}
 
 
 def test_duplicates_are_read_back_and_compared(world: World) -> None:
     """Equal is accepted, different is a conflict that says how, and the rest of the batch goes through."""
-    sender(world).send([*EVENTS[:5], event(5, properties='{"n":"999"}')])
-    result = sender(world).send(EVENTS[:10])
+    sender(world).deliver([*EVENTS[:5], event(5, properties='{"n":"999"}')])
+    result = sender(world).deliver(EVENTS[:10])
     found = statuses(result.outcomes)
     assert {key for key, status in found.items() if status is Status.ACCEPTED} == {
         f"k{number:05d}" for number in range(10) if number != 5
@@ -123,8 +131,8 @@ def test_duplicates_are_read_back_and_compared(world: World) -> None:
 def test_a_lost_answer_doubles_nothing(world: World, fault: dict[str, object], times: int) -> None:
     """Lago committed, we never learned it: the retry finds duplicates, which are ours."""
     world.lago.set_faults([fault | {"times": times, "path": BATCH}])
-    all_accepted(world, sender(world).send(EVENTS), EVENTS)
-    assert world.requests(GET) == {"200": 100}
+    all_accepted(world, sender(world).deliver(EVENTS), EVENTS)
+    assert (world.requests(INDEX), world.requests(GET)) == ({"200": 1}, {})
 
 
 @pytest.mark.parametrize(
@@ -135,7 +143,7 @@ def test_a_passing_failure_is_tried_again(world: World, fault: dict[str, object]
     """Twice failed, once done, with a backoff between."""
     world.lago.set_faults([fault | {"times": 2, "path": BATCH}])
     made = sender(world, max_attempts=3)
-    all_accepted(world, made.send(EVENTS), EVENTS)
+    all_accepted(world, made.deliver(EVENTS), EVENTS)
     assert (world.time.sleeps, len(made.patience.retries), len(made.latencies)) == ([1.0, 1.0], 2, 3)
 
 
@@ -158,7 +166,7 @@ def test_a_throttled_sender_waits_as_long_as_it_is_told(
     """Such waits are no tries: more of them than `max_attempts` still end well."""
     world.lago.set_faults([{"kind": "rate_limit", "times": 5} | fault])
     made = sender(world, max_attempts=2)
-    all_accepted(world, made.send(EVENTS), EVENTS)
+    all_accepted(world, made.deliver(EVENTS), EVENTS)
     assert sum(world.time.sleeps) == pytest.approx(5 * wait)
     assert made.pace.throttled_seconds == pytest.approx(5 * wait, abs=0.5)
 
@@ -166,7 +174,7 @@ def test_a_throttled_sender_waits_as_long_as_it_is_told(
 def test_a_lago_that_only_throttles_ends_the_tries(world: World) -> None:
     """After a hundred times the events are left for the next run."""
     world.lago.set_faults([{"kind": "rate_limit", "reset_seconds": 1}])
-    result = sender(world).send(EVENTS)
+    result = sender(world).deliver(EVENTS)
     assert (len(result.pending), result.pending_words) == (100, "too many requests")
     assert world.requests(POST) == {"429": 100}
 
@@ -179,7 +187,7 @@ def test_a_smaller_limit_is_learned_once_for_the_run(world: World, limit: int) -
         LagoClient(sandbox.api_url, sandbox.api_key) as client,
     ):
         made = sender(world, client)
-        first, second = made.send(EVENTS[:50]), made.send(EVENTS[50:])
+        first, second = made.deliver(EVENTS[:50]), made.deliver(EVENTS[50:])
         answers = sandbox.stats()["requests"][POST]  # type: ignore[index]
         assert len(sandbox.events()) == 100
     assert set(statuses([*first.outcomes, *second.outcomes]).values()) == {Status.ACCEPTED}
@@ -192,7 +200,7 @@ def test_a_smaller_limit_is_learned_once_for_the_run(world: World, limit: int) -
 def test_what_a_person_must_mend_stops_the_run(world: World, status: int, word: str) -> None:
     """One request, one line, everything pending."""
     world.lago.set_faults([{"kind": "status", "status": status}])
-    result = sender(world).send(EVENTS)
+    result = sender(world).deliver(EVENTS)
     assert isinstance(result.error, ConfigError)
     assert word in str(result.error)
     assert "\n" not in str(result.error)
@@ -201,44 +209,71 @@ def test_what_a_person_must_mend_stops_the_run(world: World, status: int, word: 
 
 
 def test_a_read_back_is_tried_again_at_lagos_pace(world: World) -> None:
-    """Lago's cloud allows 50 reads a second: a lost answer to a batch needs a hundred."""
-    sender(world).send(EVENTS)
+    """Lago's cloud allows 50 reads a second: events of many subscriptions need one each."""
+    events = [lone(number) for number in range(100)]
+    sender(world).deliver(events)
     world.lago.set_faults(
         [
-            {"kind": "rate_limit", "path": "/events/usage", "reset_seconds": 2, "every": 30},
-            {"kind": "status", "status": 503, "path": "/events/usage", "every": 17},
+            {"kind": "rate_limit", **READS, "reset_seconds": 2, "every": 30},
+            {"kind": "status", "status": 503, **READS, "every": 17},
         ]
     )
-    all_accepted(world, sender(world).send(EVENTS), EVENTS)
+    all_accepted(world, sender(world).deliver(events), events)
     assert sum(seconds >= 1.9 for seconds in world.time.sleeps) == 3
     assert world.requests(GET)["503"] >= 5
 
 
+def test_duplicates_are_proven_many_at_once(world: World) -> None:
+    """A lost ledger: windows of time, page by page, instead of a question for each event."""
+    events = [event(number) for number in range(2500)]
+    for first in range(0, len(events), 100):
+        sender(world).deliver(events[first : first + 100])
+    result = BatchResult()
+    for group in lookups(events):
+        result.add(sender(world).reader.prove(group))
+    all_accepted(world, result, events)
+    assert (world.requests(INDEX), world.requests(GET)) == ({"200": 3}, {})
+
+
+def test_a_window_full_of_other_usage_is_not_read(world: World) -> None:
+    """Where it has more pages than we have events, each event is asked for."""
+    events = [event(number) for number in range(4000)]
+    for first in range(0, len(events), 100):
+        sender(world).deliver(events[first : first + 100])
+    result = sender(world).reader.prove(events[:3])
+    assert set(statuses(result.outcomes).values()) == {Status.ACCEPTED}
+    assert (world.requests(INDEX), world.requests(GET)) == ({"200": 1}, {"200": 3})
+
+
 def test_without_a_read_back_nothing_is_settled(world: World) -> None:
     """A duplicate that cannot be compared is neither accepted nor refused."""
-    sender(world).send(EVENTS[:3])
-    world.lago.set_faults([{"kind": "status", "status": 503, "path": "/events/usage"}])
-    result = sender(world, max_attempts=2).send(EVENTS)
-    assert (result.outcomes, keys(result.pending), result.error) == ([], keys(EVENTS), None)
+    sender(world).deliver(EVENTS[:3])
+    world.lago.set_faults([{"kind": "status", "status": 503, **READS}])
+    result = sender(world, max_attempts=2).deliver(EVENTS)
+    assert (len(statuses(result.outcomes)), keys(result.pending), result.error) == (
+        97,
+        keys(EVENTS[:3]),
+        None,
+    )
     assert result.pending_words.startswith("Lago could not be asked for an event: ")
 
 
 def test_a_key_that_may_not_read_stops_the_run(world: World) -> None:
     """It can never verify anything."""
-    sender(world).send(EVENTS[:3])
-    world.lago.set_faults([{"kind": "status", "status": 403, "path": "/events/usage"}])
-    result = sender(world).send(EVENTS)
+    sender(world).deliver(EVENTS[:3])
+    world.lago.set_faults([{"kind": "status", "status": 403, **READS}])
+    result = sender(world).deliver(EVENTS)
     assert "permission" in str(result.error)
-    assert keys(result.pending) == keys(EVENTS)
+    assert keys(result.pending) == keys(EVENTS[:3])
 
 
 def test_an_id_that_lago_hides_is_rejected_with_a_remedy(world: World) -> None:
     """Events deleted with their metric keep their ids: 422 on the way in, 404 on the way back."""
-    sender(world).send(EVENTS[:1])
+    sender(world).deliver(EVENTS[:1])
     with odd_server() as odd, LagoClient(odd.api_url, API_KEY) as client:
         taken = b'{"error_details":{"0":{"transaction_id":["value_already_exist"]}}}'
         odd.reply(Reply(422, taken), Reply(404, b'{"code":"event_not_found"}'))
-        (outcome,) = sender(world, client).send(EVENTS[:1]).outcomes
+        (outcome,) = sender(world, client).deliver(EVENTS[:1]).outcomes
     assert outcome.status is Status.REJECTED
     assert (outcome.reason or "").startswith("id_taken_by_a_deleted_event: ")
 
@@ -250,7 +285,7 @@ def test_a_refusal_that_names_nobody_is_narrowed_down(world: World, body: bytes)
     """Halves of halves, to the single events; an index out of range names nobody."""
     with odd_server() as odd, LagoClient(odd.api_url, API_KEY) as client:
         odd.reply(Reply(422, body))
-        result = sender(world, client).send(EVENTS[:8])
+        result = sender(world, client).deliver(EVENTS[:8])
     assert set(statuses(result.outcomes).values()) == {Status.REJECTED}
     assert len(odd.asked) == 15
 
@@ -259,7 +294,7 @@ def test_an_index_out_of_range_beside_a_good_one_does_no_harm(world: World) -> N
     """Only events that were sent can be refused."""
     with odd_server() as odd, LagoClient(odd.api_url, API_KEY) as client:
         odd.reply(Reply(422, b'{"error_details":{"1":{"code":["x"]},"99":{"code":["x"]}}}'), Reply(200))
-        found = statuses(sender(world, client).send(EVENTS[:3]).outcomes)
+        found = statuses(sender(world, client).deliver(EVENTS[:3]).outcomes)
     assert found == {"k00000": Status.ACCEPTED, "k00001": Status.REJECTED, "k00002": Status.ACCEPTED}
 
 
@@ -267,7 +302,7 @@ def test_a_body_too_large_for_a_proxy_is_halved(world: World) -> None:
     """A 413 in HTML, as nginx gives it, is no reason to stop."""
     with odd_server() as odd, LagoClient(odd.api_url, API_KEY) as client:
         odd.reply(Reply(413, b"<html>"), Reply(200))
-        found = statuses(sender(world, client).send(EVENTS[:10]).outcomes)
+        found = statuses(sender(world, client).deliver(EVENTS[:10]).outcomes)
     assert set(found.values()) == {Status.ACCEPTED}
     assert len(odd.asked) == 3
 
@@ -276,7 +311,7 @@ def test_a_body_too_large_for_a_proxy_is_halved(world: World) -> None:
 def test_an_event_on_which_lago_fails_is_isolated(world: World, places: set[int]) -> None:
     """A permanent 500 names nobody: the others are accepted, and the run says which one it is."""
     events = [poison(number) if number in places else event(number) for number in range(100)]
-    result = sender(world).send(events)
+    result = sender(world).deliver(events)
     rejected = [outcome for outcome in result.outcomes if outcome.status is Status.REJECTED]
     assert {outcome.event.row_key for outcome in rejected} == {f"k{number:05d}" for number in places}
     assert {outcome.http_status for outcome in rejected} == {500}
@@ -303,8 +338,8 @@ def test_a_stop_ends_waits_and_sends_nothing_more(world: World) -> None:
 
     world.lago.set_faults([{"kind": "rate_limit", "reset_seconds": 60}])
     made = BatchSender(world.client, Delivery(), stop=stop, clock=world.time.clock, sleep=interrupted)
-    assert keys(made.send(EVENTS).pending) == keys(EVENTS)
-    assert keys(made.send(EVENTS).pending) == keys(EVENTS)
+    assert keys(made.deliver(EVENTS).pending) == keys(EVENTS)
+    assert keys(made.deliver(EVENTS).pending) == keys(EVENTS)
     assert world.requests(POST) == {"429": 1}
 
 
@@ -324,7 +359,7 @@ def test_clickhouse_is_asked_before_anything_is_sent_again(
     """It takes every copy: after a lost answer the retry would bill twice."""
     clickhouse.lago.set_faults([fault | {"times": 2, "path": BATCH}])
     made = sender(clickhouse, max_attempts=3)
-    all_accepted(clickhouse, made.send(EVENTS, reads_back=True), EVENTS)
+    all_accepted(clickhouse, made.deliver(EVENTS, reads_back=True), EVENTS)
     assert INGESTION_SECONDS in clickhouse.time.sleeps
 
 
@@ -333,10 +368,10 @@ def test_clickhouse_is_not_sent_what_it_could_not_be_asked_for(clickhouse: World
     clickhouse.lago.set_faults(
         [
             {"kind": "drop_after", "path": BATCH, "times": 1},
-            {"kind": "status", "status": 503, "path": "/events/usage"},
+            {"kind": "status", "status": 503, **READS},
         ]
     )
-    result = sender(clickhouse, max_attempts=3).send(EVENTS, reads_back=True)
+    result = sender(clickhouse, max_attempts=3).deliver(EVENTS, reads_back=True)
     assert (result.outcomes, keys(result.pending)) == ([], keys(EVENTS))
     assert clickhouse.held() == keys(EVENTS)
 
@@ -345,6 +380,6 @@ def test_requests_go_at_the_declared_rate(world: World) -> None:
     """Batches and read-backs alike."""
     made = sender(world, requests_per_second=2.0)
     for first in range(0, 40, 10):
-        made.send(EVENTS[first : first + 10])
-    made.send(EVENTS[:2])
+        made.deliver(EVENTS[first : first + 10])
+    made.deliver(EVENTS[:2])
     assert world.time.sleeps == [0.5] * 6

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lago_pipeline.lago.answers import Answer, Entry, Meaning, lost, read_answer
+from lago_pipeline.lago.answers import Answer, Budget, Entry, Meaning, lost, read_answer
 
 DUPLICATE = {"transaction_id": ["value_already_exist"]}
 
@@ -122,3 +122,23 @@ def test_lagos_words_are_one_short_line() -> None:
     """Whatever it answers ends up in logs and in the ledger."""
     long = refusal({"0": "first\nsecond " + "x" * 1000}).entries[0].words
     assert (len(long), long[:13], long[-1]) == (200, "first second ", "…")
+
+
+@pytest.mark.parametrize(
+    ("headers", "budget"),
+    [
+        (
+            {"x-ratelimit-limit": "500", "x-ratelimit-remaining": "42", "x-ratelimit-reset": "1"},
+            Budget(42, 1.0),
+        ),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "0.5"}, Budget(0, 0.5)),
+        ({"x-ratelimit-remaining": "42"}, None),
+        ({"x-ratelimit-remaining": "many", "x-ratelimit-reset": "1"}, None),
+        ({"x-ratelimit-remaining": "42", "x-ratelimit-reset": "1767225600"}, None),
+        ({}, None),
+    ],
+)
+def test_every_answer_may_tell_what_is_still_allowed(headers: dict[str, str], budget: Budget | None) -> None:
+    """Lago's cloud says so each time, not only with a 429."""
+    assert read_answer(200, headers, b"").budget == budget
+    assert read_answer(422, headers, b"").budget == budget
