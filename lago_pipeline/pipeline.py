@@ -162,10 +162,10 @@ class Pipeline:
         sync_id = register(ledger, self.sync, lago.api_url, organization).sync_id
         stop = stop or threading.Event()
         with ExitStack() as stack:
-            stack.enter_context(
+            connection = stack.enter_context(
                 partition_lock(ledger, sync_id, partition, self.run_id, wait_seconds=lock_wait_seconds)
             )
-            writer = stack.enter_context(LedgerWriter(ledger))
+            writer = stack.enter_context(LedgerWriter(ledger, connection))
             file = stack.enter_context(events_opened(self.spool.events(self.sync.name, partition.key)))
             check_template(file.footer, self.template.hash, partition)
             sender = BatchSender(lago, self.sync.delivery, stop=stop, clock=self.clock, sleep=sleep)

@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import sqlalchemy as sa
@@ -12,7 +14,6 @@ from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.event import Event
 from lago_pipeline.lago.client import LagoClient
-from lago_pipeline.ledger.database import writing
 from lago_pipeline.ledger.events import KeyRange, mark_sending, read_lines
 from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.partitions import open_partition
@@ -21,6 +22,7 @@ from lago_pipeline.ledger.runs import start_run
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.partition import Partition
 from lago_pipeline.pipeline import Pipeline
+from lago_pipeline.plan.diff import Lines, Plan
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.source.query import SourceReader
@@ -71,16 +73,12 @@ def send_samples(
     organization = lago.organization()
     sync_id = register(ledger, sync, lago.api_url, organization).sync_id
     sender = BatchSender(lago, sync.delivery, stop=threading.Event())
-    with partition_lock(ledger, sync_id, partition, pipeline.run_id), LedgerWriter(ledger) as writer:
-        with writing(ledger) as connection:
-            open_partition(connection, sync_id, partition, pipeline.now_ms())
-            run = start_run(connection, sync_id, partition, pipeline.run_id, pipeline.now_ms())
+    with ExitStack() as stack:
+        connection = stack.enter_context(partition_lock(ledger, sync_id, partition, pipeline.run_id))
+        writer = stack.enter_context(LedgerWriter(ledger, connection))
         events = [sample.event for sample in samples]
         plan = planned_range(ledger, sync_id, partition, events, KeyRange(None, None))
-        with writing(ledger) as connection:
-            lines = read_lines(connection, sync_id, partition, KeyRange(None, None))
-            keys = [event.row_key for event in plan.to_send] or [""]
-            mark_sending(connection, sync_id, partition, run, min(keys), max(keys), pipeline.now_ms())
+        run, lines = writer.now(partial(_begin, sync_id, pipeline, partition, plan))
         settler = Settler(
             writer, sync_id, partition, sync.transaction_id_prefix, run, pipeline.clock, pipeline.now_ms
         )
@@ -98,3 +96,15 @@ def send_samples(
             settler.flush()
             writer.wait()
             yield next((outcome.reason or outcome.status.value for outcome in outcomes), words)
+
+
+def _begin(
+    sync_id: int, pipeline: Pipeline, partition: Partition, plan: Plan, connection: sa.Connection
+) -> tuple[int, Lines]:
+    """Record the run and what it is going to send; returns its number, and the partition's lines."""
+    now_ms = pipeline.now_ms()
+    open_partition(connection, sync_id, partition, now_ms)
+    run = start_run(connection, sync_id, partition, pipeline.run_id, now_ms)
+    keys = [event.row_key for event in plan.to_send] or [""]
+    mark_sending(connection, sync_id, partition, run, min(keys), max(keys), now_ms)
+    return run, read_lines(connection, sync_id, partition, KeyRange(None, None))

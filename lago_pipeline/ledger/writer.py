@@ -8,7 +8,8 @@ from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 
-from lago_pipeline.ledger.database import writing
+from lago_pipeline.errors import RetriableError
+from lago_pipeline.ledger.database import ledger_errors, writing
 
 _MOST_WAITING = 2
 Result = TypeVar("Result")
@@ -18,11 +19,13 @@ class LedgerWriter:
     """Takes writing off the delivery's thread, one transaction after another, in the order they came.
 
     Sending goes on while a transaction is committed; and since signals reach only a process's main thread,
-    Ctrl-C cannot cut a statement in the middle.
+    Ctrl-C cannot cut a statement in the middle. With the `connection` that holds the partition's lock it
+    writes only while the lock is held.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, connection: sa.Connection | None = None) -> None:
         self.engine = engine
+        self._connection = connection
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ledger-writer")
         self._waiting: deque[Future[Any]] = deque()
 
@@ -57,5 +60,10 @@ class LedgerWriter:
             self._waiting.popleft().result()
 
     def _transaction(self, work: Callable[[sa.Connection], Result]) -> Result:
-        with writing(self.engine) as connection:
-            return work(connection)
+        if self._connection is None:
+            with writing(self.engine) as connection:
+                return work(connection)
+        if self._connection.invalidated:
+            raise RetriableError("the connection to the ledger was lost, and with it the partition's lock")
+        with ledger_errors(), self._connection.begin():
+            return work(self._connection)

@@ -20,7 +20,8 @@ def check_snapshot(footer: EventsFooter, record: PartitionRecord | None, partiti
     if record and record.snapshot_ms is not None and footer.snapshot_ms < record.snapshot_ms:
         raise FatalError(
             f"partition {partition.key}: its spool file of {from_epoch_ms(footer.snapshot_ms)} is older than "
-            f"what was settled, {from_epoch_ms(record.snapshot_ms)}: materialize usage_rows again"
+            f"what was settled, {from_epoch_ms(record.snapshot_ms)}: materialize usage_rows again "
+            "(if it was just read, this machine's clock was set back: correct it first)"
         )
 
 

@@ -36,15 +36,18 @@ class Victim:
         moment: Callable[[], bool] = lambda: False,
         signal_number: int = signal.SIGKILL,
         most_bytes: int = 0,
+        step: str = "deliver",
     ) -> int:
         """One run, ended by a signal once `moment` says so; returns its exit status.
+
+        From `step` on, files cannot grow beyond `most_bytes`, if that is given.
 
         Fails when it sent anything that was settled before it began.
         """
         run_id = f"run{next(self._runs)}"
         settled = self.settled()
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{run_id} {most_bytes}\n".encode())
+        self.process.stdin.write(f"{run_id} {most_bytes} {step}\n".encode())
         self.process.stdin.flush()
         child = self._number(lambda: False)
         status = self._number(lambda: moment() and _ended(child, signal_number))

@@ -1,12 +1,13 @@
 """A process that delivers one partition in children of its own, for a test to kill.
 
-It imports everything once and then forks a child for each line it reads: `<run id> <bytes>`, where bytes
-limits the size of the files that the delivery may write (0: none). It answers with the child's process id,
-and with its exit status once it has ended. Arguments: the folder, Lago's URL and key.
+It imports everything once and then forks a child for each line it reads: `<run id> <bytes> <step>`, where
+bytes limits the size of the files that the child may write from a step on (0: none). It answers with the
+child's process id, and with its exit status once it has ended. Arguments: the folder, Lago's URL and key.
 """
 
 import os
 import resource
+import signal
 import sys
 import threading
 from collections.abc import Mapping
@@ -50,17 +51,20 @@ class RecordingTransport(CurlTransport):
         return super().send(method, url, headers, body)
 
 
-def deliver(folder: Path, api_url: str, api_key: str, run_id: str, most_bytes: int) -> int:
+def deliver(folder: Path, api_url: str, api_key: str, run_id: str, most_bytes: int, step: str) -> int:
     """All three steps, as an asset would take them; returns the exit status."""
     sync = replace(SYNC, delivery=Delivery(batch_size=20, concurrency=4, max_attempts=8))
     pipeline = Pipeline(sync, Spool(folder / "spool"), run_id, say=lambda _: None)
     stop = threading.Event()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Dagster does
     try:
+        if step == "extract":
+            _limit(most_bytes)
         pipeline.extract(DAY, warehouse_engine(f"sqlite:///{folder}/warehouse.db"))
         pipeline.render(DAY)
         ledger = open_ledger(f"sqlite:///{folder}/ledger.db")
-        if most_bytes:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+        if step == "deliver":
+            _limit(most_bytes)
         transport = partial(RecordingTransport, folder / f"{run_id}.sent")
         with LagoClient(api_url, api_key, transport=transport) as lago:
             report = pipeline.deliver(
@@ -74,6 +78,11 @@ def deliver(folder: Path, api_url: str, api_key: str, run_id: str, most_bytes: i
     return 0 if report.is_settled else UNSETTLED
 
 
+def _limit(most_bytes: int) -> None:
+    if most_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
+
 def main(folder: str, api_url: str, api_key: str) -> None:
     """Fork a child for each line."""
     if "dagster" in sys.modules:
@@ -81,10 +90,10 @@ def main(folder: str, api_url: str, api_key: str) -> None:
     for name in _LATE_IMPORTS:
         import_module(name)
     for line in sys.stdin:
-        run_id, most_bytes = line.split()
+        run_id, most_bytes, step = line.split()
         child = os.fork()
         if child == 0:
-            os._exit(deliver(Path(folder), api_url, api_key, run_id, int(most_bytes)))
+            os._exit(deliver(Path(folder), api_url, api_key, run_id, int(most_bytes), step))
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
