@@ -2,7 +2,8 @@
 
     LagoPipelineError
     ├── ConfigError          change the YAML, the environment, the template or the source, then run again
-    │   └── TemplateError    the event template itself is wrong
+    │   ├── TemplateError    the event template itself is wrong
+    │   └── ConfirmationNeeded  an unusual number of events: look, then run again with `confirm`
     ├── RetriableError       nothing is wrong with the configuration: try the same again later
     │   └── PartitionLocked  another run holds this partition
     ├── UnsettledError       the run did its work, and some usage is still not billed
@@ -23,6 +24,10 @@ class ConfigError(LagoPipelineError):
 
 class TemplateError(ConfigError):
     """An event template cannot be parsed, or names a column that the source lacks."""
+
+
+class ConfirmationNeeded(ConfigError):
+    """A run would send so many events that a person must look first, and may then confirm it."""
 
 
 class RetriableError(LagoPipelineError):

@@ -14,11 +14,10 @@ from itertools import chain
 
 import sqlalchemy as sa
 
-from lago_pipeline.deliver.finish import finish
+from lago_pipeline.deliver.partition import PartitionDelivery
 from lago_pipeline.deliver.progress import Progress
-from lago_pipeline.deliver.run import PartitionRun, planned_range
+from lago_pipeline.deliver.run import planned_range
 from lago_pipeline.deliver.send import BatchSender
-from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.errors import FatalError, RetriableError
 from lago_pipeline.lago.catalog import catalog_hash
@@ -27,20 +26,17 @@ from lago_pipeline.ledger.catalog import is_catalog_watched, save_catalog_hash
 from lago_pipeline.ledger.database import reading, writing
 from lago_pipeline.ledger.events import KeyRange
 from lago_pipeline.ledger.lock import WAIT_SECONDS, partition_lock
-from lago_pipeline.ledger.partitions import PartitionRecord, open_partition, read_partition
 from lago_pipeline.ledger.registry import RegisteredSync, register
-from lago_pipeline.ledger.runs import start_run
 from lago_pipeline.ledger.writer import LedgerWriter
-from lago_pipeline.organization import Organization
 from lago_pipeline.partition import Partition
-from lago_pipeline.plan.guard import check_snapshot, check_template, is_nothing_new
+from lago_pipeline.plan.guard import check_template
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.render.template import EventTemplate, event_template
 from lago_pipeline.report import Counts, DeliveryReport
 from lago_pipeline.source.extent import Extent
 from lago_pipeline.source.query import SourceReader
-from lago_pipeline.spool.events import EventsFile, EventsFooter, events_opened, events_written
+from lago_pipeline.spool.events import EventsFooter, events_opened, events_written
 from lago_pipeline.spool.folder import Spool
 from lago_pipeline.spool.rows import RowsFooter, rows_opened, rows_written
 from lago_pipeline.sync import Sync
@@ -151,12 +147,14 @@ class Pipeline:
         stop: threading.Event | None = None,
         sleep: Callable[[float], object] | None = None,
         lock_wait_seconds: float = WAIT_SECONDS,
+        confirmed: bool = False,
     ) -> DeliveryReport:
         """Deliver a partition's events and settle them in the ledger.
 
-        The report tells what is billed and what is not. Raises ConfigError where the run cannot go on without
-        a person, RetriableError where the partition is locked or a server is down; the ledger keeps what was
-        settled before.
+        The report tells what is billed and what is not. `confirmed` says that a person wants an unusual
+        number of events sent; without it such a run raises ConfirmationNeeded. Raises ConfigError where the
+        run cannot go on without a person, RetriableError where the partition is locked or a server is down;
+        the ledger keeps what was settled before.
         """
         organization = lago.organization()
         sync_id = register(ledger, self.sync, lago.api_url, organization).sync_id
@@ -168,8 +166,28 @@ class Pipeline:
             writer = stack.enter_context(LedgerWriter(ledger, connection))
             file = stack.enter_context(events_opened(self.spool.events(self.sync.name, partition.key)))
             check_template(file.footer, self.template.hash, partition)
-            sender = BatchSender(lago, self.sync.delivery, stop=stop, clock=self.clock, sleep=sleep)
-            report = self._delivered(partition, writer, sync_id, file, sender, organization, stop)
+            progress = Progress(self.sync.name, partition.key, file.footer.events, self.say, self.clock)
+            sender = BatchSender(
+                lago,
+                self.sync.delivery,
+                stop=stop,
+                clock=self.clock,
+                sleep=sleep,
+                retried=progress.retries,
+            )
+            delivery = PartitionDelivery(
+                self.sync,
+                sync_id,
+                partition,
+                self.run_id,
+                writer,
+                sender,
+                progress,
+                reads_back_unknown=organization.events_store == "clickhouse",
+                clock=self.clock,
+                now_ms=self.now_ms,
+            )
+            report = delivery.deliver(file, confirmed=confirmed)
             self._watch_catalog(lago, ledger, sync_id, partition if report.counts.rejected else None)
             return report
 
@@ -190,43 +208,3 @@ class Pipeline:
             return
         with writing(ledger) as connection:
             save_catalog_hash(connection, sync_id, found, refused_in)
-
-    def _delivered(
-        self,
-        partition: Partition,
-        writer: LedgerWriter,
-        sync_id: int,
-        file: EventsFile,
-        sender: BatchSender,
-        organization: Organization,
-        stop: threading.Event,
-    ) -> DeliveryReport:
-        def begin(connection: sa.Connection) -> tuple[PartitionRecord | None, int]:
-            record = read_partition(connection, sync_id, partition)
-            check_snapshot(file.footer, record, partition)
-            open_partition(connection, sync_id, partition, self.now_ms())
-            return record, start_run(connection, sync_id, partition, self.run_id, self.now_ms())
-
-        record, run = writer.now(begin)
-        started = self.clock()
-        prefix = self.sync.transaction_id_prefix
-        partition_run = PartitionRun(
-            engine=writer.engine,
-            settler=Settler(writer, sync_id, partition, prefix, run, self.clock, self.now_ms),
-            sender=sender,
-            delivery=self.sync.delivery,
-            stop=stop,
-            progress=Progress(f"{self.sync.name} {partition.key}", file.footer.events, self.say, self.clock),
-            reads_back_unknown=organization.events_store == "clickhouse",
-        )
-        tally = partition_run.tally
-        try:
-            if is_nothing_new(file.footer, record):
-                tally.counted.update(extracted=file.footer.events, unchanged=file.footer.events)
-            else:
-                partition_run.deliver(file)
-        finally:
-            report = finish(partition_run, file.footer, self.sync.closing_delay, self.clock() - started)
-        if tally.error is not None:
-            raise tally.error
-        return report

@@ -26,12 +26,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How events are sent: batch size (events, Lago takes 100), requests in flight, pace and patience."""
+    """How events are sent: batch size (events, Lago takes 100), requests in flight, pace and patience.
+
+    A run that would send more than `max_events_per_run` events of a partition waits for a person.
+    """
 
     batch_size: int = 100
     concurrency: int = 8
     requests_per_second: float | None = None
     max_attempts: int = 6
+    max_events_per_run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

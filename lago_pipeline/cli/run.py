@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import sqlalchemy as sa
+from rich.console import Console
 
 from lago_pipeline.cli.instance import opened_instance
 from lago_pipeline.cli.output import print_json, print_table
+from lago_pipeline.cli.progress_bar import progress_bar
 from lago_pipeline.cli.project import Project, ProjectSync, load_project, partitions_between
 from lago_pipeline.ledger.database import reading
 from lago_pipeline.ledger.registry import find
@@ -37,8 +39,11 @@ Deliver = Callable[[list[Partition]], tuple[list[Line], str | None]]
 @click.option("--from", "first", metavar="DAY", help="The first partition, such as 2026-01-01.")
 @click.option("--to", "last", metavar="DAY", help="The last partition, included.")
 @click.option("--dry-run", is_flag=True, help="Extract, render and plan; send nothing, record nothing.")
+@click.option("--confirm", is_flag=True, help="Send even an unusual number of events of a partition.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def run(sync: str | None, first: str | None, last: str | None, *, dry_run: bool, as_json: bool) -> None:
+def run(
+    sync: str | None, first: str | None, last: str | None, *, dry_run: bool, confirm: bool, as_json: bool
+) -> None:
     """Deliver the usage of SYNC, or of all syncs.
 
     Without --from and --to: the open partition and those not closed since the sync was first started. The
@@ -51,12 +56,15 @@ def run(sync: str | None, first: str | None, last: str | None, *, dry_run: bool,
     for item in project.chosen(sync):
         partitions = _partitions(project, item, first, last)
         step = (
-            _planned(project, item, partitions) if dry_run else _delivered(project, item, partitions, errors)
+            _planned(project, item, partitions)
+            if dry_run
+            else _delivered(project, item, partitions, errors, confirm=confirm)
         )
-        for line in step:
-            lines.append(line)
-            if not as_json:
-                click.echo(_told(line), err=True)
+        with progress_bar(Console(stderr=True)):
+            for line in step:
+                lines.append(line)
+                if not as_json:
+                    click.echo(_told(line), err=True)
     _print(lines, errors, as_json=as_json)
     if errors or any(line["unbilled"] for line in lines):
         raise click.exceptions.Exit(1)
@@ -73,7 +81,7 @@ def _partitions(project: Project, item: ProjectSync, first: str | None, last: st
 
 
 def _delivered(
-    project: Project, item: ProjectSync, partitions: list[Partition], errors: list[str]
+    project: Project, item: ProjectSync, partitions: list[Partition], errors: list[str], *, confirm: bool
 ) -> Iterator[Line]:
     """Materialize the partitions in runs of at most `per_run`, as a backfill does; stops at an error.
 
@@ -87,7 +95,7 @@ def _delivered(
         project.resources(item.wiring.ledger) as (resource,),
         resource.opened() as ledger,
     ):
-        deliver = partial(_materialized, item, _quiet_job(project, item), instance, ledger)
+        deliver = partial(_materialized, item, _quiet_job(project, item), instance, ledger, confirm)
         for chunk in ranges(partitions, item.wiring.per_run):
             error = yield from _chunk(chunk, deliver)
             if error:
@@ -121,6 +129,7 @@ def _materialized(
     job: "dg.JobDefinition",
     instance: "dg.DagsterInstance",
     ledger: sa.Engine,
+    confirm: bool,
     partitions: list[Partition],
 ) -> tuple[list[Line], str | None]:
     """One run: the lines of what it delivered, and why it failed, unless it only found unbilled usage."""
@@ -130,7 +139,10 @@ def _materialized(
         instance=instance,
         tags=range_tags([partition.key for partition in partitions]),
         raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        run_config={
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            "ops": {f"{item.sync.name}__deliveries": {"config": {"confirm": confirm}}},
+        },
     )
     lines = _lines(ledger, item, result.run_id)
     if _is_interrupted(result):

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from lago_pipeline.components.checks import CHECKS, check_specs, evaluations, summary
 from lago_pipeline.components.metadata import (
@@ -15,6 +17,7 @@ from lago_pipeline.components.metadata import (
     events_metadata,
     rows_metadata,
 )
+from lago_pipeline.components.observing import observed
 from lago_pipeline.components.wiring import Wiring
 from lago_pipeline.errors import LagoPipelineError, RetriableError
 from lago_pipeline.partition import Partition
@@ -28,6 +31,15 @@ from lago_pipeline.sync import Sync
 POOL = "lago_pipeline_delivery"
 LAGO_GROUP = "lago"
 OWN_NAMES = ("usage_rows", "events", "deliveries")
+
+
+class DeliveryConfig(dg.Config):
+    """What a person may decide in the launchpad, for one run."""
+
+    confirm: bool = Field(
+        default=False, description="Send even an unusual number of events, as delivery.max_events_per_run."
+    )
+
 
 Step = Callable[[Partition], Metadata]
 
@@ -114,14 +126,16 @@ def _deliveries(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
         partitions_def=wiring.partitions_def,
         backfill_policy=dg.BackfillPolicy.multi_run(wiring.per_run),
     )
-    def deliveries(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    def deliveries(context: dg.AssetExecutionContext, config: DeliveryConfig) -> Iterator[Any]:
         pipeline = _pipeline(context, sync, wiring)
+        deliver = partial(pipeline.deliver, confirmed=config.confirm)
         with (
             _one_line_errors(),
+            observed(context, sync.name),
             wiring.lago_of(context.resources).connected() as lago,
             wiring.ledger_of(context.resources).opened() as ledger,
         ):
-            yield from _delivered(context, wiring, lambda day: pipeline.deliver(day, ledger, lago))
+            yield from _delivered(context, wiring, lambda day: deliver(day, ledger, lago))
         _clean_spool(pipeline)
 
     return deliveries

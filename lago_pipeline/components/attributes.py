@@ -106,6 +106,12 @@ class DeliveryAttributes(dg.Model, dg.Resolvable):
     concurrency: int = Field(default=8, ge=1, le=64, description="Requests in flight at once.")
     requests_per_second: float | None = Field(default=None, gt=0, description="A limit; none by default.")
     max_attempts: int = Field(default=6, ge=1, description="Tries of a batch before it is left pending.")
+    max_events_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        description="A run that would send more events of a partition stops until a person confirms it; none "
+        "by default. One that would send ten times the usual number stops in any case.",
+    )
 
 
 class RetentionAttributes(dg.Model, dg.Resolvable):

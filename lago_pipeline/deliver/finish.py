@@ -57,7 +57,7 @@ def _finished(
         connection,
         sync_id,
         partition,
-        _settlement(report, settler.run, footer),
+        _settlement(report, settler.run, footer, needs_confirmation=tally.needs_confirmation),
         closing_delay_ms=int(closing_delay.total_seconds() * 1000),
         now_ms=now_ms,
     )
@@ -65,7 +65,9 @@ def _finished(
     return report
 
 
-def _settlement(report: DeliveryReport, run: int, footer: EventsFooter) -> Settlement:
+def _settlement(
+    report: DeliveryReport, run: int, footer: EventsFooter, *, needs_confirmation: bool
+) -> Settlement:
     is_plain = report.is_settled and not report.counts.changed and not report.counts.removed
     return Settlement(
         run=run,
@@ -73,7 +75,7 @@ def _settlement(report: DeliveryReport, run: int, footer: EventsFooter) -> Settl
         template_hash=footer.template_hash,
         digest=file_digest(footer) if is_plain else None,
         counts=report.counts,
-        reasons=_reasons(report),
+        reasons=_reasons(report, needs_confirmation=needs_confirmation),
         is_settled=report.is_settled,
         source_fingerprint=footer.source_fingerprint,
     )
@@ -121,11 +123,11 @@ def _remedy(reason: str) -> str:
     return REMEDIES[Reason(reason)] if reason in set(Reason) else ""
 
 
-def _reasons(report: DeliveryReport) -> str:
+def _reasons(report: DeliveryReport, *, needs_confirmation: bool) -> str:
     """The set of reasons why a partition is not settled, in a stable order."""
     reasons = {refusal.reason for refusal in report.refusals}
     if report.counts.pending or report.stopped:
-        reasons.add("pending")
+        reasons.add("needs_confirmation" if needs_confirmation else "pending")
     if report.broken_laws:
         reasons.add("law_broken")
     return " ".join(sorted(reasons))

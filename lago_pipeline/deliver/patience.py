@@ -24,7 +24,8 @@ BACKOFF = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 1)
 class Patience:
     """Tries a request until Lago answers it. `stop`, once set, ends further tries.
 
-    `retries` holds Lago's words on every try that was followed by another; appending is atomic.
+    `retries` holds Lago's words on every try that was followed by another; appending is atomic. `tell` hears
+    of each, with the number of the try and the seconds until the next.
     """
 
     pace: Pace
@@ -32,6 +33,7 @@ class Patience:
     sleep: Callable[[float], object]
     backoff: Callable[[RetryCallState], float] = BACKOFF
     retries: list[str] = field(default_factory=list)
+    tell: Callable[[int, str, float], object] = lambda *_: None
 
     def answer(self, request: Callable[[], Answer], max_attempts: int) -> Answer:
         """The last answer to a request, after as many tries as are allowed."""
@@ -58,6 +60,7 @@ class Patience:
     def _before_sleep(self, state: RetryCallState) -> None:
         answer = _answer(state)
         self.retries.append(answer.words)
+        self.tell(state.attempt_number, answer.words, answer.wait_seconds or state.upcoming_sleep)
         logger.info("retrying a request after try %s: %s", state.attempt_number, answer.words)
         if answer.wait_seconds is not None:
             self.pace.pause(answer.wait_seconds)

@@ -93,7 +93,8 @@ class PartitionRun:
         settler = self.settler
         plan = planned_range(self.engine, settler.sync_id, settler.partition, events, keys)
         self.tally.plan(plan, len(events))
-        self.progress.add(len(events) - len(plan.to_send))
+        self.progress.refused(plan.refused)
+        self._progressed(len(events) - len(plan.to_send))
         self._forget(plan.vanished)
         settler.add(plan.refused)
         to_send = plan.to_send
@@ -154,11 +155,15 @@ class PartitionRun:
         with reading(self.engine) as connection:
             return read_marks(connection, self.settler.sync_id, self.settler.partition)
 
+    def _progressed(self, events: int) -> None:
+        self.progress.add(events, self.sender.concurrency.limit)
+
     def _take(self, result: BatchResult) -> None:
         """One batch's result, in the run's own thread: counted, settled, and a reason to stop noticed."""
         self._duplicates += result.duplicates
         self.tally.take(result)
         if self.tally.stopped is not None:
             self.stop.set()
-        self.progress.add(len(result.outcomes))
+        self.progress.took(result)
+        self._progressed(len(result.outcomes))
         self.settler.add(result.outcomes)

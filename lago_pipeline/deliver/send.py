@@ -33,7 +33,8 @@ _STOPPED = Answer(Meaning.UNCERTAIN, None, "")
 class BatchSender:
     """Sends batches from any thread. `stop`, once set, ends waits and further tries; an error sets it.
 
-    `latencies` are those of all requests for batches, in seconds; appending is atomic.
+    `latencies` are those of all requests for batches, in seconds; appending is atomic. `retried` hears of
+    every try that is followed by another, as `Patience.tell`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class BatchSender:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
         backoff: Callable[[RetryCallState], float] = BACKOFF,
+        retried: Callable[[int, str, float], object] = lambda *_: None,
     ) -> None:
         self.client = client
         self.stop = stop
@@ -54,7 +56,7 @@ class BatchSender:
         self.most_events = delivery.batch_size
         self.pace = Pace(delivery.requests_per_second, clock=clock, sleep=self.sleep)
         self.concurrency = Concurrency(delivery.concurrency, clock)
-        self.patience = Patience(self.pace, stop, self.sleep, backoff)
+        self.patience = Patience(self.pace, stop, self.sleep, backoff, tell=retried)
         self.reader = Reader(client, self.patience, delivery.max_attempts)
         self.latencies: list[float] = []
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lago_pipeline.deliver.result import BatchResult
-from lago_pipeline.errors import ConfigError, LagoPipelineError
+from lago_pipeline.errors import ConfigError, ConfirmationNeeded, LagoPipelineError
 from lago_pipeline.event import Event
 from lago_pipeline.ledger.events import Line
 from lago_pipeline.plan.diff import Plan
@@ -26,6 +26,7 @@ class Tally:
     stopped: str | None = None
     error: ConfigError | None = None
     is_interrupted: bool = False
+    needs_confirmation: bool = False
     _exhausted: int = 0
     _pending_words: str = ""
     _refused_before: dict[tuple[str, int], Line] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class Tally:
     def interrupt(self, events: int, error: BaseException) -> None:
         """Count as pending, of all `events`, whatever an interrupted run did not bring to a final state."""
         self.is_interrupted = True
+        self.needs_confirmation = isinstance(error, ConfirmationNeeded)
         self.stopped = self.stopped or _words(error)
         counted = self.counted
         counted["extracted"] = events

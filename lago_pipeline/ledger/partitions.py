@@ -9,6 +9,8 @@ from lago_pipeline.partition import Partition, from_epoch_ms
 from lago_pipeline.report import COUNT_NAMES, Counts
 
 FINGERPRINT_VERSION = 1
+_USUAL_PARTITIONS = 28
+_FEWEST_PARTITIONS = 3
 _RETRY_AFTER_MS = tuple(minutes * 60_000 for minutes in (15, 60, 360, 1440))
 
 
@@ -74,6 +76,19 @@ def read_partition(connection: sa.Connection, sync_id: int, partition: Partition
     """The record of a partition, or None before its first run."""
     found = read_partitions_where(connection, sync_id, "partition_start = :start", start=partition.start_ms)
     return found[0] if found else None
+
+
+def read_usual_rows(connection: sa.Connection, sync_id: int, partition: Partition) -> int | None:
+    """The median number of rows of the latest closed partitions that had any; None where they are few."""
+    found = connection.execute(
+        sa.text(
+            "select extracted from partitions where sync_id = :sync and partition_start <> :start "
+            "and state = 'closed' and extracted > 0 order by partition_start desc limit :most"
+        ),
+        {"sync": sync_id, "start": partition.start_ms, "most": _USUAL_PARTITIONS},
+    )
+    rows = sorted(int(row[0]) for row in found)
+    return rows[len(rows) // 2] if len(rows) >= _FEWEST_PARTITIONS else None
 
 
 def open_partition(connection: sa.Connection, sync_id: int, partition: Partition, now_ms: int) -> None:
