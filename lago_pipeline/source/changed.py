@@ -12,6 +12,7 @@ from lago_pipeline.partition import Partition, from_epoch_ms
 from lago_pipeline.source.extent import Extent
 from lago_pipeline.source.query import SourceReader, SourceRows
 from lago_pipeline.source.session import Row
+from lago_pipeline.source.sieve import RowSieve
 from lago_pipeline.source.window import TimeKind, TimeWindow
 from lago_pipeline.sync import Sync
 
@@ -155,13 +156,13 @@ class ChangeReader:
         return Extent(int(count), -1 if latest is None else rows.window.instant_ms(latest))
 
     def _streamed(self, rows: SourceRows) -> Extent:
-        extent, statement = Extent(), self._reader.statement
+        extent, statement, sieve = Extent(), self._reader.statement, RowSieve(rows.window, 0)
         sql = (
             f"select {statement.time_column} from {statement.relation} where {statement.within(rows.window)}"
         )
         with self._reader.session(rows.window.partition) as session:
             for chunk in session.chunks(sql, rows.parameters):
-                kept, latest_ms = rows.window.rows_of(chunk, 0)
+                kept, latest_ms = sieve.held(chunk)
                 extent.add(len(kept), latest_ms)
         return extent
 

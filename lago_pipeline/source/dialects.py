@@ -3,6 +3,7 @@
 A database that SQLAlchemy knows becomes a source by one entry in `DIALECTS`.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.source.window import TimeKind
@@ -61,7 +63,7 @@ class Dialect:
     driver: str = ""
     url: Callable[[sa.URL], sa.URL] = lambda url: url
     convert: Callable[[object], Convert | None] = lambda _: None
-    abandon: Callable[[sa.Connection, Any], None] = lambda _connection, _cursor: None
+    abandon: Callable[[sa.Connection, DBAPICursor], None] = lambda _connection, _cursor: None
     literals: re.Pattern[str] = _STANDARD_LITERALS
     ignores_case: bool = True
 
@@ -136,10 +138,11 @@ def _in_utc(values: Sequence[Any]) -> Sequence[Any]:
     return [value.replace(tzinfo=UTC) if isinstance(value, datetime) else value for value in values]
 
 
-def _mysql_abandon(connection: sa.Connection, cursor: Any) -> None:
+def _mysql_abandon(connection: sa.Connection, cursor: DBAPICursor) -> None:
     """MySQL sends all of a result, and the driver would read it to its end, also from a lost connection."""
-    if cursor._result is not None:  # noqa: SLF001 - nothing public stops it
-        cursor._result.unbuffered_active = False  # noqa: SLF001
+    result = getattr(cursor, "_result", None)
+    if result is not None:  # nothing public stops it
+        result.unbuffered_active = False
     connection.invalidate()
 
 
@@ -163,8 +166,14 @@ def _duckdb_fault(error: BaseException) -> Fault | None:
 
 
 def _duckdb_convert(code: object) -> Convert | None:
-    """The driver widens a single precision number, so that 0.1 would become 0.10000000149011612."""
+    """The driver gives JSON as text, and widens real numbers: 0.1 would become 0.10000000149011612."""
+    if str(code) == "JSON":
+        return _parsed
     return _shortest if _duckdb_type(code) == "float" else None
+
+
+def _parsed(values: Sequence[Any]) -> Sequence[Any]:
+    return [None if value is None else json.loads(value) for value in values]
 
 
 def _shortest(values: Sequence[Any]) -> Sequence[Any]:

@@ -13,6 +13,7 @@ from lago_pipeline.partition import Partition
 from lago_pipeline.source.dialects import dialect_named
 from lago_pipeline.source.extent import Extent
 from lago_pipeline.source.session import SourceSession, source_session
+from lago_pipeline.source.sieve import RowSieve
 from lago_pipeline.source.statement import SourceStatement
 from lago_pipeline.source.window import TimeKind, TimeWindow
 from lago_pipeline.sync import Source, Sync
@@ -74,14 +75,14 @@ class SourceReader:
 
     def stream(self, rows: SourceRows, extent: Extent | None = None) -> Generator[list[tuple[Any, ...]]]:
         """The partition's rows in chunks of up to 5,000; memory stays flat. `extent` counts them."""
-        index = rows.columns.index(self._sync.source.time_column)
-        held = rows.window.all_of if rows.has_own_window else rows.window.rows_of
+        sieve = RowSieve(rows.window, rows.columns.index(self._sync.source.time_column))
+        held = sieve.all if rows.has_own_window else sieve.held
         extent = extent or Extent()
         with self.session(rows.window.partition) as session:
             is_empty = True
             for fetched in session.chunks(rows.sql, rows.parameters):
                 is_empty = False
-                kept, latest_ms = held(fetched, index)
+                kept, latest_ms = held(fetched)
                 extent.add(len(kept), latest_ms, self._latest_update(rows, kept))
                 yield kept
             if is_empty and rows.has_own_window:

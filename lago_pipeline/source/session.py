@@ -1,6 +1,6 @@
 """A prepared connection to a source, whose queries say for whom they are asked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +39,6 @@ class SourceSession:
 
     def chunks(self, sql: str, parameters: Mapping[str, object]) -> Iterator[list[Row]]:
         """The rows of a query in chunks of up to 5,000, as tuples; memory stays flat."""
-        # yield_per is ignored for text(): stream_results and partitions() keep memory flat
         with closing(self._execute(sql, parameters, is_streamed=True)) as result:
             cursor = result.cursor
             try:
@@ -58,8 +57,8 @@ class SourceSession:
     def _chunks(self, result: sa.CursorResult[Any], most: int) -> Iterator[list[Row]]:
         found = [self._dialect.convert(column[1]) for column in result.cursor.description or ()]
         converts = {index: convert for index, convert in enumerate(found) if convert}
-        for chunk in result.partitions(most):
-            rows = [tuple(row) for row in chunk]
+        # tuples of the driver: making SQLAlchemy's rows of them costs as much as fetching them
+        while rows := result.cursor_strategy.fetchmany(result, result.cursor, most):
             yield _converted(rows, converts) if converts else rows
 
 
@@ -92,7 +91,7 @@ def _reader(about: Mapping[str, str]) -> str:
     return " ".join(filter(None, words))[:_READER_CHARACTERS]
 
 
-def _converted(rows: list[Row], converts: Mapping[int, Convert]) -> list[Row]:
+def _converted(rows: Sequence[Row], converts: Mapping[int, Convert]) -> list[Row]:
     columns = list(zip(*rows, strict=True))
     for index, convert in converts.items():
         columns[index] = tuple(convert(columns[index]))

@@ -1,7 +1,7 @@
 """The bounds of one partition as a database compares them, by the kind of its time column.
 
 Bounds may fetch a little more than the partition where a database cannot compare exactly (SQLite's text,
-local times near a change of the clocks); `TimeWindow.rows_of` is the exact test, made in Python.
+local times near a change of the clocks); `TimeWindow.instant_ms` is the exact test, made in Python.
 """
 
 import re
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from itertools import compress
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,7 +22,10 @@ Row = tuple[Any, ...]
 _EPOCH_DIGITS = (0, 3, 6, 9)
 _DAY = timedelta(days=1)
 _MILLISECOND = timedelta(milliseconds=1)
-_PLAIN = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
+_SPELLED_OUT = (
+    "(substr({0}, 14, 1) = ':' and substr({0}, 17, 1) = ':' and substr({0}, 20) not glob '*[^.0-9Z]*')"
+)
+"""SQL for text whose first ten characters are its day, in the source's zone or, with a Z, in UTC."""
 _TIME_FUNCTION = re.compile(r"\b(datetime|unixepoch|strftime|julianday)\s*\(", re.IGNORECASE)
 
 
@@ -47,9 +49,13 @@ class TimeWindow:
     @property
     def is_exact(self) -> bool:
         """Whether the database's own comparison decides, so that no row needs the test in Python."""
-        return self.kind is TimeKind.AWARE or (
-            self.kind is TimeKind.NAIVE and len(set(self._offsets_around())) == 1
-        )
+        return self.kind is TimeKind.AWARE or (self.kind is TimeKind.NAIVE and not self.clock_change)
+
+    @property
+    def clock_change(self) -> timedelta:
+        """By how much the zone's clocks change around the partition."""
+        offsets = self._offsets_around()
+        return max(offsets) - min(offsets)
 
     def instant_ms(self, value: object) -> int:
         """The instant that a time of the source means, in epoch milliseconds; -1 for none.
@@ -61,31 +67,6 @@ class TimeWindow:
             return plausible_timestamp_ms(value, self.zone)
         except ProblemError:
             return _nominal_ms(value, self.zone)
-
-    def rows_of(self, rows: list[Row], index: int) -> tuple[list[Row], int]:
-        """Those of the rows that the window holds, by the time at `index`, and the latest instant of them."""
-        if self.is_exact:
-            return self.all_of(rows, index)
-        near = self._near(rows, index)
-        instants = [self.instant_ms(row[index]) for row in near]
-        held = [self.partition.holds(instant) for instant in instants]
-        return list(compress(near, held)), max(compress(instants, held), default=-1)
-
-    def _near(self, rows: list[Row], index: int) -> list[Row]:
-        """Without rows whose text names a local day far from the window: most of what SQLite fetches."""
-        if self.kind is not TimeKind.SQLITE or len(set(self._offsets_around())) > 1:
-            return rows
-        first = self.partition.start.astimezone(self.zone).date()
-        last = (self.partition.end - _MILLISECOND).astimezone(self.zone).date()
-        days = {(first + number * _DAY).isoformat() for number in range((last - first).days + 1)}
-        return [row for row in rows if not _is_plain(row[index]) or row[index][:10] in days]
-
-    def all_of(self, rows: list[Row], index: int) -> tuple[list[Row], int]:
-        """All of the rows, and the latest instant of them."""
-        if self.is_exact:
-            latest = max((row[index] for row in rows if row[index] is not None), default=None)
-            return rows, -1 if latest is None else self.instant_ms(latest)
-        return rows, max((self.instant_ms(row[index]) for row in rows), default=-1)
 
     def bounds(self, prefix: str = "") -> Mapping[str, object]:
         """Values for the names that `condition` uses."""
@@ -99,7 +80,7 @@ class TimeWindow:
                     "end": self.partition.end.astimezone(UTC),
                 }
             case TimeKind.NAIVE:
-                start, end = self._naive_bounds()
+                start, end = self.naive_bounds()
                 return {"start": start, "end": end}
             case TimeKind.EPOCH:
                 return {**self._epoch_bounds()}
@@ -115,9 +96,13 @@ class TimeWindow:
         numbers = [("start_day", "end_day"), *((f"start_{n}", f"end_{n}") for n in _EPOCH_DIGITS)]
         text = [("start", "end"), ("start_basic", "end_basic"), ("start_digits", "end_digits")]
         pairs = {TimeKind.EPOCH: numbers, TimeKind.SQLITE: text + numbers}.get(self.kind, plain)
-        return " or ".join(
-            f"({column} >= :{prefix}{start} and {column} < :{prefix}{end})" for start, end in pairs
-        )
+        ranges = [f"({column} >= :{prefix}{start} and {column} < :{prefix}{end})" for start, end in pairs]
+        if self.kind is TimeKind.SQLITE:
+            near = f"{column} >= :{prefix}start_near and {column} < :{prefix}end_near"
+            ranges[0] = f"({ranges[0]} and ({near} or not {_SPELLED_OUT.format(column)}))"
+            # at the turn of a year, `2026-` lies between basic dates
+            ranges[1] = f"({ranges[1]} and substr({column}, 5, 1) <> '-')"
+        return " or ".join(ranges)
 
     def own_bounds(self) -> Mapping[str, object]:
         """Values for a query that uses `:start` and `:end` itself: exact, in the time column's own terms."""
@@ -155,8 +140,8 @@ class TimeWindow:
                 "write datetime(column) >= :start and datetime(column) < :end"
             )
 
-    def _naive_bounds(self) -> tuple[datetime, datetime]:
-        """Local bounds, widened by what the zone's clocks change nearby: `rows_of` decides the rest."""
+    def naive_bounds(self) -> tuple[datetime, datetime]:
+        """Local bounds, widened by what the zone's clocks change nearby."""
         start, end = self.partition.start.astimezone(UTC), self.partition.end.astimezone(UTC)
         offsets = self._offsets_around()
         return (start + min(offsets)).replace(tzinfo=None), (end + max(offsets)).replace(tzinfo=None)
@@ -189,21 +174,25 @@ class TimeWindow:
         return {
             "start": f"{start[:4]}-{start[4:6]}-{start[6:]}",
             "end": f"{end[:4]}-{end[4:6]}-{end[6:]}",
+            **self._near_days(),
             "start_basic": f"{self._wide_day(-2)}T",
             "end_basic": f"{end}T",
             "start_digits": str(self.partition.start_ms // 1000),
             "end_digits": str(-(-self.partition.end_ms // 1000)),
         }
 
+    def _near_days(self) -> Mapping[str, str]:
+        """The days of the partition in the source's zone and in UTC, and one more where clocks change."""
+        more = _DAY if self.clock_change else timedelta(0)
+        first, last = self.partition.start - more, self.partition.end - _MILLISECOND + more
+        starts = {first.astimezone(zone).date() for zone in (self.zone, UTC)}
+        ends = {last.astimezone(zone).date() + _DAY for zone in (self.zone, UTC)}
+        return {"start_near": f"{min(starts)}", "end_near": f"{max(ends)}"}
+
     def _wide_day(self, days: int) -> str:
         """The UTC day so many days from the partition's start, or from its end if they are positive."""
         moment = self.partition.start if days < 0 else self.partition.end
         return f"{(moment.astimezone(UTC) + days * _DAY):%Y%m%d}"
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a time is text without an offset, so that its first ten characters are its local day."""
-    return isinstance(value, str) and _PLAIN.fullmatch(value) is not None
 
 
 def _text(moment: datetime) -> str:
