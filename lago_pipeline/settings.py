@@ -70,6 +70,8 @@ def checked_api_url(url: str) -> str:
         raise ConfigError(f"{LAGO_API_URL} is not an http(s) URL: use {_EXAMPLES[LAGO_API_URL]}")
     if parts.username or parts.password:
         raise ConfigError(f"{LAGO_API_URL} holds a user or password: the key belongs in {LAGO_API_KEY}")
+    if parts.query or parts.fragment:
+        raise ConfigError(f"{LAGO_API_URL} has something after its path: the key belongs in {LAGO_API_KEY}")
     return url.rstrip("/")
 
 

@@ -3,9 +3,10 @@
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,13 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A running server on loopback; `url` is SQLAlchemy's for one of its databases."""
+    """A running server on loopback; `url` is SQLAlchemy's for one of its databases.
+
+    `restart` ends every connection, and returns once the server takes new ones.
+    """
 
     port: int
+    restart: Callable[[], object]
 
     def url(self, database: str, user: str = USER, password: str = PASSWORD) -> str:
         """The URL of a database for an account."""
@@ -131,12 +136,13 @@ def _start(binaries: Path, folder: Path, owner: str | None) -> PostgresServer:
     for _ in range(_STARTS):
         port = free_port()
         settings = " ".join(f"-c {name}='{value}'" for name, value in {**_SETTINGS, "port": port}.items())
-        command: list[str | Path] = ["start", "-w", "-s", "-t", "60", "-D", folder / "data"]
+        tool: list[str | Path] = [binaries / "pg_ctl", "-w", "-s", "-t", "60", "-D", folder / "data"]
+        tool += ["-l", folder / "log"]
         try:
-            run_as([binaries / "pg_ctl", *command, "-l", folder / "log", "-o", settings], folder, owner)
+            run_as([*tool, "-o", settings, "start"], folder, owner)
         except RuntimeError:
             if "could not bind" not in (folder / "log").read_text():
                 raise
         else:
-            return PostgresServer(port)
+            return PostgresServer(port, partial(run_as, [*tool, "-m", "fast", "restart"], folder, owner))
     raise RuntimeError(f"PostgreSQL found no free port:\n{(folder / 'log').read_text()}")
