@@ -49,8 +49,10 @@ class Filters:
 
 def find(store: Store, filters: Filters, page: Page) -> tuple[list[StoredEvent], int]:
     """Read one page of the raw events and count them all."""
+    if filters.external_subscription_id:
+        store.index_subscriptions()
     where, values = filters.where()
-    total = store.count(f"select count(*) from live_events {where}", values)
+    total = store.count(f"select count(*) from {store.live()} {where}", values)
     clauses = f"{where} order by {_ORDERS[store.kind]} limit ? offset ?"
     return store.events(clauses, [*values, page.size, page.offset]), total
 

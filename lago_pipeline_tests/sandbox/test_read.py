@@ -9,7 +9,8 @@ import pytest
 import requests
 
 from lago_pipeline.sandbox import SandboxConfig
-from lago_pipeline.sandbox.listing import Filters
+from lago_pipeline.sandbox.listing import Filters, find
+from lago_pipeline.sandbox.pagination import Page
 from lago_pipeline.sandbox.store import Event
 from lago_pipeline_tests.sandbox.client import Client, connected, usage
 from lago_pipeline_tests.sandbox.test_requests import NOT_FOUND, refused
@@ -226,5 +227,6 @@ def test_no_list_looks_at_every_event(either: Client, filters: Filters) -> None:
     """An index leads to the events of a window, a subscription or an id, however many there are."""
     where, values = filters.where()
     store = either.sandbox.sandbox.store
-    plan = store.rows(f"explain query plan select * from live_events {where}", values)
+    find(store, filters, Page())
+    plan = store.rows(f"explain query plan select * from {store.live()} {where}", values)
     assert not [step[3] for step in plan if str(step[3]).startswith("SCAN")]
