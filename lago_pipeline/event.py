@@ -1,6 +1,7 @@
 """One event: what a usage row became, on its way from the template to Lago and into the ledger."""
 
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Self
 
 
 class Event(NamedTuple):
@@ -25,6 +26,35 @@ class Event(NamedTuple):
     def identity(self) -> tuple[str, int]:
         """What the event is to the ledger within its partition."""
         return self.row_key, self.event_index
+
+
+class EventColumns(NamedTuple):
+    """Many events by field, each field a list of as many values: what is written and read at once."""
+
+    row_key: list[str]
+    event_index: list[int]
+    transaction_id: list[str | None]
+    code: list[str | None]
+    external_subscription_id: list[str | None]
+    timestamp_ms: list[int | None]
+    properties: list[str | None]
+    body: list[bytes | None]
+    fingerprint: list[bytes]
+    problem: list[str | None]
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Self:
+        """Single events as one value."""
+        rows = list(events)
+        return (
+            cls(*(list(values) for values in zip(*rows, strict=True)))
+            if rows
+            else cls._make([] for _ in cls._fields)
+        )
+
+    def events(self) -> Iterator[Event]:
+        """Each event by itself."""
+        return map(Event._make, zip(*self, strict=True))
 
 
 def default_transaction_id(prefix: str, code: str, row_key: str) -> str:

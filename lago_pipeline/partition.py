@@ -53,7 +53,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 def epoch_ms(instant: datetime) -> int:
     """Epoch milliseconds of an aware datetime, rounded down so that an instant never leaves its window."""
-    return (instant - _EPOCH) // _MILLISECOND
+    since = instant - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
 def from_epoch_ms(instant_ms: int) -> datetime:

@@ -57,7 +57,8 @@ def sample_rows(pipeline: Pipeline, partition: Partition, warehouse: sa.Engine, 
     stored = sorted(taken, key=lambda row: row.row_key)
     renderer = EventRenderer(pipeline.sync, pipeline.template, partition)
     together = StoredRows.of(stored, len(rows.columns))
-    events = chain.from_iterable(partition_events(renderer, rows.columns, [together], RenderCounts()))
+    rendered = partition_events(renderer, rows.columns, [together], RenderCounts())
+    events = chain.from_iterable(columns.events() for columns in rendered)
     by_key = {row.row_key: dict(zip(rows.columns, row.values(), strict=True)) for row in stored}
     return [Sample(by_key[event.row_key], event) for event in events]
 

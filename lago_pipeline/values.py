@@ -20,6 +20,8 @@ MILLISECONDS_FROM = 100_000_000_000
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
 _MOST_DIGITS = 1000
+_SURELY_SHORT = 3000
+"""So many bits make fewer than a thousand digits."""
 _CALENDAR = re.compile(r"\d{8}")
 PLAUSIBLE_MS = range(946_684_800_000, 4_102_444_800_000)
 """The instants of 2000 up to 2100: usage at another time is a mistake."""
@@ -105,7 +107,8 @@ def number(value: object) -> int | Decimal:
         case bool():
             raise ProblemError(Reason.NOT_A_NUMBER, str(value).lower())
         case int():
-            _decimal(value)
+            if value.bit_length() > _SURELY_SHORT:
+                _decimal(value)
             return value
         case float() | Decimal():
             return _decimal(value)
@@ -123,6 +126,8 @@ def timestamp_ms(value: object, zone: ZoneInfo) -> int:
     Raises ProblemError for epoch milliseconds and anything else.
     """
     match value:
+        case str():
+            return _text_ms(value.strip(), zone)
         case datetime():
             return epoch_ms(value if value.tzinfo else value.replace(tzinfo=zone, fold=0))
         case date():
@@ -131,8 +136,6 @@ def timestamp_ms(value: object, zone: ZoneInfo) -> int:
             raise ProblemError(Reason.INVALID_TIMESTAMP, shortened(value))
         case int() | float() | Decimal():
             return _seconds_ms(number(value))
-        case str():
-            return _text_ms(value.strip(), zone)
         case _:
             raise ProblemError(Reason.INVALID_TIMESTAMP, f"a value of type {_type_name(value)}")
 
@@ -152,7 +155,8 @@ def seconds_text(instant_ms: int) -> str:
 
 
 def _text_ms(text: str, zone: ZoneInfo) -> int:
-    if _NUMBER.fullmatch(text) and not _CALENDAR.fullmatch(text):
+    has_dashes = text[4:5] == "-" == text[7:8]  # as no number has
+    if not has_dashes and _NUMBER.fullmatch(text) and not _CALENDAR.fullmatch(text):
         return _seconds_ms(number(text))
     try:
         parsed = datetime.fromisoformat(text)

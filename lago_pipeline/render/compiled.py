@@ -1,11 +1,11 @@
-"""An event template as one Python function over a batch of rows.
+"""An event template as one Python function over many rows.
 
-The function gives a row's event where everything about the row is as it should be, and None otherwise: such
-a row is rendered again by python-liquid (`EventRenderer`), which finds its problem, or its event after all.
-So a compiled template may be strict, and need not know how any error is told.
+The function renders a row where everything about it is as it should be, and leaves it otherwise: such a row
+is rendered again by python-liquid (`EventRenderer`), which finds its problem, or its event after all. So a
+compiled template may be strict, and need not know how any error is told.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from textwrap import indent
@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from lago_pipeline.event import Event, default_transaction_id
+from lago_pipeline.event import EventColumns, default_transaction_id
 from lago_pipeline.render.expressions import Expressions, Term
 from lago_pipeline.render.inputs import Form
 from lago_pipeline.render.nodes import Nodes
@@ -21,9 +21,10 @@ from lago_pipeline.render.rules import MAX_TRANSACTION_ID_BYTES, amount_text
 from lago_pipeline.render.slot import Column, Literal, Placeholder, Slot, Text, slot_columns
 from lago_pipeline.render.source import Source, Uncovered
 from lago_pipeline.sync import Sync
-from lago_pipeline.values import plausible_timestamp_ms, property_text, value_text
+from lago_pipeline.values import plausible_timestamp_ms, property_text, seconds_text, value_text
 
-Rendered = list[Event | None]
+Rendered = tuple[EventColumns, list[int]]
+"""The events, and the indexes of the rows that were left: their events are not filled in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,17 @@ class _Compilation:
         code = self._identifier("code", fields["code"])
         subscription = self._identifier("external_subscription_id", fields["external_subscription_id"])
         transaction_id = self._transaction_id(fields.get("transaction_id"), code)
-        instant = self._instant(fields.get("timestamp"))
+        instant, stamp = self._instant(fields.get("timestamp"))
         amount = self._amount(fields.get("precise_total_amount_cents"))
         sent = self._properties(properties)
-        self._event(transaction_id, subscription, code, instant, amount, sent)
-        names = "".join(f"{name}, " for name in ("key", *self._inputs.values()))
-        columns = ", ".join(("keys", *(f"{name}s" for name in self._inputs.values())))
-        text = _FUNCTION.format(columns=columns, names=names, body=indent(str(self._source), " " * 12))
+        self._body(transaction_id, subscription, code, stamp, amount, sent)
+        shown = {
+            "transaction_id": transaction_id,
+            "code": code.source,
+            "external_subscription_id": subscription.source,
+            "timestamp_ms": instant,
+        }
+        text = self._function(shown, constant=("code",) if code.is_constant else ())
         namespace = {**_NAMES, **self._source.constants}
         exec(compile(text, f"<template of {self._sync.name}>", "exec"), namespace)  # noqa: S102 - our own text
         render: Any = namespace["render"]
@@ -139,16 +144,18 @@ class _Compilation:
         self._source.line(f"if len({name}) > {MAX_TRANSACTION_ID_BYTES // 4}: raise ValueError")
         return name
 
-    def _instant(self, slot: Slot | None) -> str:
+    def _instant(self, slot: Slot | None) -> tuple[str, str]:
+        """The event's time in milliseconds, and as Lago's text."""
         if slot is None or isinstance(slot, Column):
             column = slot.name if slot else self._sync.source.time_column
-            name = self._input(column, Form.INSTANT)
+            name, stamp = self._input(column, Form.INSTANT), self._input(column, Form.STAMP)
         else:
             zone = self._source.constant(self._sync.source.timezone)
             value = self._term("timestamp", slot).source
             name = self._source.once(f"plausible_timestamp_ms({value}, {zone})")
+            stamp = self._source.once(f"seconds_text({name})")
         self._source.line(f"if not start <= {name} < end: raise ValueError")
-        return name
+        return name, stamp
 
     def _amount(self, slot: Slot | None) -> str | None:
         if slot is None:
@@ -180,35 +187,60 @@ class _Compilation:
         text = f"{term.source} if type({term.source}) is str else property_text({term.source})"
         return self._source.once(text), True
 
-    def _event(
-        self, transaction_id: str, subscription: Term, code: Term, instant: str, amount: str | None, sent: str
+    def _body(
+        self, transaction_id: str, subscription: Term, code: Term, stamp: str, amount: str | None, sent: str
     ) -> None:
-        """Lago's event as JSON; its properties are cut out of it, since no JSON text holds a bare `,"`."""
-        stamp = self._source.once(f"str({instant})")
+        """Lago's event as JSON."""
+        self._source.line(f"encoded = dumps({sent})")
         start = (
             f'{{"transaction_id": {transaction_id}, "external_subscription_id": {subscription.source}, '
-            f'"code": {code.source}, "timestamp": {stamp}[:-3] if {stamp}.endswith("000") '
-            f'else f"{{{stamp}[:-3]}}.{{{stamp}[-3:]}}", '
+            f'"code": {code.source}, "timestamp": {stamp}, '
         )
-        end = f'"properties": {sent}}}'
+        end = '"properties": Fragment(encoded)}'
         if amount is None:
             self._source.line(f"body = dumps({start}{end})")
         else:
             self._source.line(f"if {amount} is None: body = dumps({start}{end})")
             self._source.line(f'else: body = dumps({start}"precise_total_amount_cents": {amount}, {end})')
-        self._source.line(r'if b"\\u0000" in body: raise ValueError')
-        self._source.line("text = body.decode()")
-        self._source.line(
-            f"add(new(Event, (key, 0, {transaction_id}, {code.source}, {subscription.source}, {instant}, "
-            "text[text.index(PROPERTIES) + SKIPPED : -1], body, "
-            "blake2b(body, digest_size=16).digest(), None)))"
+        # a backslash alone is found much sooner, and is rare
+        self._source.line(r'if b"\\" in body and b"\\u0000" in body: raise ValueError')
+        self._source.line("properties = encoded.decode()")
+        self._source.line("fingerprint = blake2b(body, digest_size=16).digest()")
+
+    def _function(self, fields: Mapping[str, str], constant: Collection[str]) -> str:
+        """The whole function; a field that is a column or a constant needs no work a row."""
+        whole = {name: f"[{fields[name]}] * len(keys)" for name in constant}
+        whole |= {name: f"list({text}s)" for name, text in fields.items() if text in self._inputs.values()}
+        gathered = [
+            name for name in EventColumns._fields if name in _MADE or name in fields.keys() - whole.keys()
+        ]
+        for name in gathered:
+            if name not in _MADE:
+                self._source.line(f"{name} = {fields[name]}")
+        columns = ", ".join(("keys", *(f"{name}s" for name in self._inputs.values())))
+        lists = {"row_key": "list(keys)", "event_index": "[0] * len(keys)", "problem": "[None] * len(keys)"}
+        lists |= whole | {name: f"all_{name}" for name in gathered}
+        return _FUNCTION.format(
+            columns=columns,
+            names="".join(f"{name}, " for name in ("key", *self._inputs.values())),
+            made="".join(f"    all_{name}, add_{name} = gathered()\n" for name in gathered),
+            body=indent(str(self._source), " " * 12),
+            nothing=" = ".join((*gathered, "None")),
+            added="".join(f"        add_{name}({name})\n" for name in gathered),
+            lists=", ".join(f"{name}={text}" for name, text in lists.items()),
         )
 
 
-_PROPERTIES = ',"properties":'
+def _gathered() -> tuple[list[Any], Callable[[Any], None]]:
+    """A list, and what adds to it."""
+    values: list[Any] = []
+    return values, values.append
+
+
+_MADE = ("properties", "body", "fingerprint")
 _NAMES = {
-    "new": tuple.__new__,
-    "Event": Event,
+    "EventColumns": EventColumns,
+    "gathered": _gathered,
     "dumps": orjson.dumps,
     "blake2b": blake2b,
     "value_text": value_text,
@@ -216,17 +248,16 @@ _NAMES = {
     "amount_text": amount_text,
     "plausible_timestamp_ms": plausible_timestamp_ms,
     "default_transaction_id": default_transaction_id,
-    "PROPERTIES": _PROPERTIES,
-    "SKIPPED": len(_PROPERTIES),
+    "seconds_text": seconds_text,
+    "Fragment": orjson.Fragment,
 }
 _FUNCTION = """\
 def render(start, end, {columns}):
-    events = []
-    add = events.append
-    for {names} in zip({columns}):
+{made}    left = []
+    for {names}in zip({columns}):
         try:
-{body}
-        except Exception:
-            add(None)
-    return events
+{body}        except Exception:
+            left.append(len(all_body))
+            {nothing}
+{added}    return EventColumns({lists}), left
 """

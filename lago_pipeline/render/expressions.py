@@ -117,6 +117,8 @@ class Expressions:
         return name
 
     def _truthy(self, term: Term) -> str:
+        if term.is_constant:
+            return str(logical.is_truthy(term.constant))
         if term.is_row or term.is_text:
             return self.source.once(f"{term.source} is not None and {term.source} is not False")
         return self.source.once(f"{self.source.constant(logical.is_truthy)}({term.source})")

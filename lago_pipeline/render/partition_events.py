@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, groupby, islice
 from operator import eq
+from typing import Any
 
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, EventColumns
 from lago_pipeline.refusals import Problem, Reason
+from lago_pipeline.render.compiled import Rendered
 from lago_pipeline.render.inputs import column_in_form
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.render.slot import Row
@@ -31,7 +33,7 @@ class RenderCounts:
 
 def partition_events(
     renderer: EventRenderer, columns: Sequence[str], rows: Iterable[StoredRows], counts: RenderCounts
-) -> Iterator[list[Event]]:
+) -> Iterator[EventColumns]:
     """The events of rows sorted by key, in the same order; `counts` is kept while they are taken.
 
     Rows that repeat another letter for letter collapse into it. Rows that share a key and differ are all
@@ -41,11 +43,9 @@ def partition_events(
     for whole in _with_whole_keys(rows):
         events = rendering.events(whole)
         counts.rows += len(whole)
-        counts.duplicates += len(whole) - len(events)
-        counts.events += len(events)
-        counts.problems += sum(event.problem is not None for event in events)
-        digest = sum(int.from_bytes(event.fingerprint) for event in events)
-        counts.digest = (counts.digest + digest) % (1 << 128)
+        counts.events += len(events.row_key)
+        counts.problems += len(events.problem) - events.problem.count(None)
+        counts.digest = (counts.digest + sum(map(int.from_bytes, events.fingerprint))) % (1 << 128)
         yield events
 
 
@@ -53,14 +53,18 @@ def _with_whole_keys(rows: Iterable[StoredRows]) -> Iterator[StoredRows]:
     """The same rows in the same order, cut so that those of one key are together."""
     held: StoredRows | None = None
     for piece in rows:
-        together = held.followed_by(piece) if held else piece
-        end = len(together) - 1
-        while end > 0 and together.row_keys[end - 1] == together.row_keys[-1]:
-            end -= 1
-        if end > 0:
-            yield together.between(0, end)
-        held = together.between(end, len(together)) if end >= 0 else None
-    if held:
+        if held is None:
+            held = piece
+            continue
+        last, start = held.row_keys[-1], 0
+        while start < len(piece) and piece.row_keys[start] == last:
+            start += 1
+        if start:
+            held = held.followed_by(piece.between(0, start))
+        if start < len(piece):
+            yield held
+            held = piece.between(start, len(piece)) if start else piece
+    if held is not None:
         yield held
 
 
@@ -72,17 +76,21 @@ class _Rendering:
     columns: Sequence[str]
     counts: RenderCounts
 
-    def events(self, rows: StoredRows) -> list[Event]:
+    def events(self, rows: StoredRows) -> EventColumns:
         """The events of rows, all those of a key among them."""
-        events = self._compiled(rows)
-        for index in self._keyless(rows):
-            events[index] = None
+        events, left = self._compiled(rows)
+        columns: tuple[list[Any], ...] = events
+        for index in sorted({*left, *self._keyless(rows)}):
+            for column, value in zip(columns, self._single(rows.row(index)), strict=True):
+                column[index] = value
         keys = rows.row_keys
         if not any(map(eq, keys, islice(keys, 1, None))):
-            return [event or self._single(rows.row(index)) for index, event in enumerate(events)]
-        return list(self._settled(rows, events))
+            return events
+        settled = EventColumns.of(self._settled(rows, list(events.events())))
+        self.counts.duplicates += len(rows) - len(settled.row_key)
+        return settled
 
-    def _compiled(self, rows: StoredRows) -> list[Event | None]:
+    def _compiled(self, rows: StoredRows) -> Rendered:
         template, partition = self.renderer.template.compiled, self.renderer.partition
         zone = self.renderer.sync.source.timezone
         inputs = [
@@ -98,17 +106,15 @@ class _Rendering:
             if None in texts:
                 yield from compress(range(len(rows)), [text is None for text in texts])
 
-    def _settled(self, rows: StoredRows, events: Sequence[Event | None]) -> Iterator[Event]:
+    def _settled(self, rows: StoredRows, events: Sequence[Event]) -> Iterator[Event]:
         """As many events for each key as it has different rows."""
         for _, indexes in groupby(range(len(rows)), key=rows.row_keys.__getitem__):
-            first, *others = indexes
-            if not others:
-                yield events[first] or self._single(rows.row(first))
+            copies = {rows.row(index): events[index] for index in indexes}
+            if len(copies) == 1:
+                yield from copies.values()
                 continue
-            copies = {rows.row(index) for index in (first, *others)}
-            distinct = sorted(copies, key=lambda row: (row.types, str(row.texts)))
-            for index, stored in enumerate(distinct):
-                yield self._single(stored, index, len(distinct))
+            for index, stored in enumerate(sorted(copies, key=lambda row: (row.types, str(row.texts)))):
+                yield self._single(stored, index, len(copies))
 
     def _single(self, stored: StoredRow, index: int = 0, distinct: int = 1) -> Event:
         """The event of one row by python-liquid, or its problem."""

@@ -1,6 +1,6 @@
 """The file of rendered events: what to send, or why not, one line a row."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, EventColumns
 from lago_pipeline.spool.parquet import (
     SpoolFile,
     SpoolWriter,
@@ -31,6 +31,7 @@ _SCHEMA = pa.schema(
         ("problem", pa.string()),
     ]
 )
+_REPEATED = ["event_index", "code", "external_subscription_id", "problem"]
 GROUP_EVENTS = 20_000
 """A group is what a delivery plans, marks and holds in memory at once."""
 
@@ -54,44 +55,22 @@ class EventsFooter:
     source_fingerprint: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class EventsWriter:
-    """Writes events in the order of their keys, keeping a small buffer."""
+    """Writes events in the order of their keys."""
 
     _writer: SpoolWriter
-    _buffer: list[Event]
 
-    def write(self, events: Sequence[Event]) -> None:
-        """Add events; those that share a key stay in one group, so that a group is a range of keys."""
-        self._buffer += events
-        while (end := self._group_end()) is not None:
-            self._write(self._buffer[:end])
-            del self._buffer[:end]
-
-    def flush(self) -> None:
-        """Hand the rest to the file."""
-        self._write(self._buffer)
-        self._buffer.clear()
-
-    def _group_end(self) -> int | None:
-        """Where the first group ends, once it is known: it is full, and another key follows."""
-        for end in range(GROUP_EVENTS, len(self._buffer)):
-            if self._buffer[end].row_key != self._buffer[end - 1].row_key:
-                return end
-        return None
-
-    def _write(self, events: Sequence[Event]) -> None:
-        columns = list(zip(*events, strict=True)) or [()] * len(_SCHEMA)
-        self._writer.write(pa.table(columns, schema=_SCHEMA))
+    def write(self, events: EventColumns) -> None:
+        """Add events: all that share a key, so that a group is a range of keys."""
+        self._writer.write(pa.table(list(events), schema=_SCHEMA))
 
 
 @contextmanager
 def events_written(path: Path, footer: Callable[[], EventsFooter]) -> Iterator[EventsWriter]:
     """Write a partition's events at `path`; the file appears whole or not at all."""
-    with file_written_in_order(path, _SCHEMA, GROUP_EVENTS, lambda: asdict(footer())) as file:
-        writer = EventsWriter(file, [])
-        yield writer
-        writer.flush()
+    with file_written_in_order(path, _SCHEMA, _REPEATED, GROUP_EVENTS, lambda: asdict(footer())) as file:
+        yield EventsWriter(file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +83,8 @@ class EventsFile:
     def groups(self) -> Iterator[list[Event]]:
         """The events, one list a row group; a file without rows has none."""
         for table in self._file.groups():
-            columns = [_values(table[name]) for name in Event._fields]
-            yield list(map(Event._make, zip(*columns, strict=True)))
+            columns = EventColumns(*(_values(column) for column in table.columns))
+            yield list(columns.events())
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

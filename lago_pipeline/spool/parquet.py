@@ -6,7 +6,7 @@ ledger, which is sorted alike.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,11 +66,14 @@ class SpoolWriter:
 
 @contextmanager
 def sorted_file(
-    path: Path, schema: pa.Schema, footer: Callable[[], Mapping[str, Any]]
+    path: Path, schema: pa.Schema, repeated: Sequence[str], footer: Callable[[], Mapping[str, Any]]
 ) -> Iterator[SpoolWriter]:
-    """Write a sorted file at `path`; `footer` is asked once the rows are known; a failure leaves nothing."""
+    """Write a sorted file at `path`; `footer` is asked once the rows are known; a failure leaves nothing.
+
+    `repeated` are columns of few values, which are kept in a dictionary: it would take long for the others.
+    """
     with written_aside(path) as final, ExitStack() as stack:
-        writer = _open(stack, final, schema, in_order=False)
+        writer = _open(stack, final, schema, repeated, in_order=False)
         yield writer
         writer.flush()
         if writer.groups <= 1:
@@ -78,7 +81,7 @@ def sorted_file(
             return
         writer.parquet.close()
         merged_path = stack.enter_context(_merged_aside(final))
-        merged = _open(stack, merged_path, schema, in_order=True)
+        merged = _open(stack, merged_path, schema, repeated, in_order=True)
         for table in _merged(final, writer.groups):
             merged.write(table)
         merged.flush()
@@ -88,11 +91,15 @@ def sorted_file(
 
 @contextmanager
 def file_written_in_order(
-    path: Path, schema: pa.Schema, group_rows: int, footer: Callable[[], Mapping[str, Any]]
+    path: Path,
+    schema: pa.Schema,
+    repeated: Sequence[str],
+    group_rows: int,
+    footer: Callable[[], Mapping[str, Any]],
 ) -> Iterator[SpoolWriter]:
     """As `sorted_file`, for rows that arrive sorted already, in groups of at least `group_rows`."""
     with written_aside(path) as final, ExitStack() as stack:
-        writer = _open(stack, final, schema, in_order=True)
+        writer = _open(stack, final, schema, repeated, in_order=True)
         writer.group_rows = group_rows
         yield writer
         writer.flush()
@@ -165,9 +172,13 @@ def _damage(path: Path, remedy: str) -> Iterator[None]:
         raise FatalError(f"the spool file {path.name} is damaged: {remedy}") from error
 
 
-def _open(stack: ExitStack, path: Path, schema: pa.Schema, *, in_order: bool) -> SpoolWriter:
+def _open(
+    stack: ExitStack, path: Path, schema: pa.Schema, repeated: Sequence[str], *, in_order: bool
+) -> SpoolWriter:
     parquet = stack.enter_context(
-        pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+        pq.ParquetWriter(
+            path, schema, compression="zstd", write_page_checksum=True, use_dictionary=list(repeated)
+        )
     )
     return SpoolWriter(schema, parquet, in_order, GROUP_ROWS)
 

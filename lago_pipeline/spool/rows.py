@@ -113,7 +113,7 @@ def rows_written(
     """Write a partition's rows at `path`; the file appears whole or not at all."""
     names = ["row_key", "types", *(_PREFIX + column for column in columns)]
     schema = pa.schema([(name, pa.string()) for name in names])
-    with sorted_file(path, schema, lambda: asdict(footer())) as writer:
+    with sorted_file(path, schema, ["types"], lambda: asdict(footer())) as writer:
         yield RowsWriter(columns, primary_key, writer)
 
 

@@ -53,7 +53,8 @@ class BothWays:
 
     def compiled(self, stored: StoredRows, columns: Sequence[str]) -> Event:
         """Render one stored row as a partition of its own."""
-        [[event]] = partition_events(self.by_row, columns, [stored], RenderCounts())
+        [events] = partition_events(self.by_row, columns, [stored], RenderCounts())
+        [event] = events.events()
         return event
 
 
@@ -109,7 +110,7 @@ def all_events(
     stored = sorted_rows(rows, columns)
     counts = RenderCounts()
     pieces = partition_events(renderer(event).by_row, columns, stored, counts)
-    return list(chain.from_iterable(pieces)), counts
+    return list(chain.from_iterable(piece.events() for piece in pieces)), counts
 
 
 def sorted_rows(rows: Sequence[Sequence[object]], columns: Sequence[str], most: int = 3) -> list[StoredRows]:

@@ -1,7 +1,8 @@
 """Files are sorted by row key as a whole, however rows arrive."""
 
 import random
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from pathlib import Path
 from unicodedata import category
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, EventColumns
 from lago_pipeline.spool import events as events_module
 from lago_pipeline.spool import parquet
 from lago_pipeline.spool.events import EventsFooter, events_opened, events_written
@@ -124,8 +125,8 @@ def test_event_groups_never_split_a_key(
     footer = EventsFooter(1, 2, len(events), 0, 0, "00", "hash", "run")
     path = tmp_path / "events.parquet"
     with events_written(path, lambda: footer) as writer:
-        for first in range(0, len(events), 7):
-            writer.write(events[first : first + 7])
+        for _, same_key in groupby(events, key=attrgetter("row_key")):
+            writer.write(EventColumns.of(same_key))
     with events_opened(path) as file:
         groups = list(file.groups())
         assert file.footer == footer

@@ -1,0 +1,171 @@
+"""Compiled or not, a template has one meaning: the same events and the same words for every row."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lago_pipeline.errors import TemplateError
+from lago_pipeline.event import Event
+from lago_pipeline.render.inputs import UNFIT, Form, column_in_form
+from lago_pipeline.render.liquid import LiquidEnvironment
+from lago_pipeline.render.partition_events import RenderCounts, partition_events
+from lago_pipeline.render.renderer import EventRenderer
+from lago_pipeline.render.template import event_template
+from lago_pipeline.spool.columns import encode_rows
+from lago_pipeline.spool.rows import StoredRows
+from lago_pipeline.values import plausible_timestamp_ms, property_text, seconds_text
+from lago_pipeline_tests.render.liquids import COLUMNS, EVERYTHING, TIMES, Maker
+from lago_pipeline_tests.render.rendering import DAY, NOON, mapping, usage_sync
+
+FILTERS = tuple(sorted(LiquidEnvironment(ZoneInfo("UTC")).filters))
+SEEDS = st.integers(0, 2**64)
+
+
+def both(
+    event: Mapping[str, object], rows: Sequence[Mapping[str, object]], zone: str = "UTC"
+) -> tuple[list[Event], list[Event], RenderCounts]:
+    """Render rows by the compiled template, and each by python-liquid."""
+    sync = usage_sync(event, zone=zone, primary_key=())
+    renderer = EventRenderer(sync, event_template(sync), DAY)
+    values, types = encode_rows([tuple(row.values()) for row in rows], len(rows[0]))
+    stored = StoredRows([str(index) for index in range(len(rows))], types, values)
+    counts = RenderCounts()
+    compiled = [
+        one
+        for events in partition_events(renderer, tuple(rows[0]), [stored], counts)
+        for one in events.events()
+    ]
+    liquid = [renderer.event(row.row_key, dict(zip(rows[0], row.values(), strict=True))) for row in stored]
+    return compiled, liquid, counts
+
+
+def agree(maker: Maker) -> int:
+    """Make a template and rows of any kind, which must come out alike, and count the events that are sent."""
+    event, rows = maker.event(), [maker.row() for _ in range(4)]
+    try:
+        compiled, liquid, _ = both(event, rows)
+    except TemplateError:
+        return 0
+    assert compiled == liquid, (event, rows)
+    return sum(each.problem is None for each in compiled)
+
+
+@given(SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_one_meaning(seed: int) -> None:
+    """Any template gives the same events for any rows, and refuses the same rows in the same words."""
+    maker = Maker(seed, FILTERS)
+    for _ in range(10):
+        agree(maker)
+
+
+def test_made_up_templates_send_events() -> None:
+    """The comparison is not one of refusals alone."""
+    maker = Maker(1, FILTERS)
+    assert sum(agree(maker) for _ in range(60)) > 30
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_every_filter(name: str) -> None:
+    """Each filter means the same by itself, whatever it is given."""
+    maker = Maker(FILTERS.index(name), [name])
+    for _ in range(10):
+        agree(maker)
+
+
+def good(name: str) -> object:
+    """A value that no filter minds."""
+    return {"j": {"k": "v"}, "at": NOON}.get(name, f"{name} 12")
+
+
+@pytest.mark.parametrize(
+    ("liquid", "uncovered"),
+    [
+        ("{{ row.a }}", False),
+        ("{{ row['Column Name'] | upcase | append: row.b }}", False),
+        ("{{ row.j.k | default: 'none' }}", False),
+        ("{{ row.a | size | plus: 1.5 | round: 2 | json }}", False),
+        ("{{ row.a if row.b contains '1' and not row.A == 'x' else row.size | downcase }}", False),
+        (
+            "{% if row.a == 'x' %}{% assign y = row.b %}{% else %}{% assign y = 2 %}{% endif %}{{ y -}} !",
+            False,
+        ),
+        ("{% capture y %}{{ row.a }}{% endcapture %}{% unless y == blank %}{{ y }}{% endunless %}", False),
+        ("a{# note #}{% comment %}b{% endcomment %}{% liquid echo row.a %}", False),
+        ("{{ row.at | date: '%s' }}", False),
+        ("{% for pair in row.j %}{{ pair[0] }}={{ pair[1] }}{% endfor %}", True),
+        ("{% case row.a %}{% when 'x' %}1{% else %}2{% endcase %}", True),
+        ("{{ (1..3) | join: '-' }}{{ row.a }}", True),
+    ],
+)
+def test_what_is_compiled(liquid: str, uncovered: bool) -> None:
+    """The usual Liquid is compiled and renders good rows by itself; the rest is told by its field."""
+    event = mapping(properties={"p": liquid})
+    assert event_template(usage_sync(event)).compiled.uncovered == (("properties.p",) if uncovered else ())
+    compiled, liquids, counts = both(event, [{name: good(name) for name in COLUMNS}] * 2)
+    assert compiled == liquids
+    assert compiled[0].problem is None
+    assert counts.singly == 0
+
+
+def test_a_filter_is_called_once_a_row() -> None:
+    """What a template says twice is worked out once."""
+    properties = {"p": "{{ row.a | upcase }}", "q": "<{{ row.a | upcase | append: row.b }}>"}
+    template = event_template(usage_sync(mapping(code="{{ row.a | upcase }}", properties=properties)))
+    assert template.compiled.source.count("if type(c0) is str else") == 1
+
+
+SPELLINGS: list[list[object]] = [
+    ["2026-01-05T10:00:00Z", "2026-01-05T10:00:00.1234Z", "2026-01-05 23:59:59+05:30", "2026-01-05T10Z"],
+    ["2026-01-05 10:00:00", "2026-01-05T10:00:00.999999", "2026-01-05", " 2026-01-05 10:00:00", "20260105"],
+    ["2026-03-29 01:30:00", "2026-03-29 02:30:00", "2026-10-25 02:30:00", "1999-01-01 00:00:00"],
+    ["2026-01-05 10:00:00", "2026-01-05 24:00:00", "2026-01-05 10:00:60", "2026-02-30 10:00:00", "now"],
+    ["2026-01-05 10:00:00", "1767571200", "2026-01-05 10:00:00.1234567", "2026-01-05 10:00", "2026-01-05 10"],
+    [
+        "2026-01-05 10:00:00",
+        "2026-01-05 10:00:00,5",
+        "2026-01-05T10:00:00 Z",
+        "2026-01-05T100000",
+        "2026-01-05 ",
+    ],
+    [1, None, 2**70],
+    [0.1, 1e22, None],
+    TIMES,
+    list(EVERYTHING),
+]
+COLUMN_VALUES = st.sampled_from(SPELLINGS).flatmap(lambda kind: st.lists(st.sampled_from(kind), min_size=1))
+
+
+@given(COLUMN_VALUES, st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "Pacific/Chatham"]))
+@settings(max_examples=120, deadline=None)
+def test_whole_columns_and_single_values_agree(values: list[object], zone_key: str) -> None:
+    """A column taken at once has the texts and instants that its values have each by themselves."""
+    zone = ZoneInfo(zone_key)
+    texts, types = encode_rows([(value,) for value in values], 1)
+    rows = StoredRows(["k"] * len(values), types, texts)
+    given_values = [row.values()[0] for row in rows]
+    assert _outcomes(column_in_form(rows, 0, Form.TEXT, zone)) == [
+        _tried(property_text, v) for v in given_values
+    ]
+    instants = [_tried(plausible_timestamp_ms, value, zone) for value in given_values]
+    stamps = [None if each is None else seconds_text(each) for each in instants]
+    for form, expected in ((Form.INSTANT, instants), (Form.STAMP, stamps)):
+        found = _outcomes(column_in_form(rows, 0, form, zone))
+        assert [one for one, each in zip(found, expected, strict=True) if each is not None] == [
+            each for each in expected if each is not None
+        ]
+
+
+def _outcomes(column: Sequence[object]) -> list[object]:
+    return ["refused" if value is UNFIT else value for value in column]
+
+
+def _tried(convert: Any, *arguments: object) -> Any:
+    try:
+        return convert(*arguments)
+    except ValueError:
+        return "refused" if convert is property_text else None
