@@ -1,8 +1,8 @@
-"""Random histories of rows, faults and reruns, against a model as plain as can be."""
+"""Random histories of rows, answers, faults, crashes and reruns, against a model as plain as can be."""
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lago_pipeline.errors import RetriableError
+from lago_pipeline.instrumentation import BatchDetails, on_batch
 from lago_pipeline.report import Counts
 from lago_pipeline.sandbox.server import RunningSandbox
 from lago_pipeline_tests.deliver.conftest import world_around
@@ -17,6 +19,7 @@ from lago_pipeline_tests.deliver.world import DAY, NEXT_DAY, World, row
 
 DAYS = (DAY, NEXT_DAY)
 PATH = "/events/batch"
+CUT_OFF = "create trigger cut_off before insert on sent begin select raise(abort, 'cut off'); end"
 READS: dict[str, object] = {"path": "/events", "method": "GET"}
 FAULTS: list[dict[str, object]] = [
     {"kind": "drop_after"},
@@ -26,6 +29,10 @@ FAULTS: list[dict[str, object]] = [
     {"kind": "status", "status": 500},
     {"kind": "status", "status": 503},
     {"kind": "html"},
+    {"kind": "half_answer"},
+    {"kind": "cut_answer"},
+    {"kind": "text"},
+    {"kind": "partial_store"},
     {"kind": "rate_limit", "reset_seconds": 2},
     {"kind": "status", "status": 503, **READS},
     {"kind": "rate_limit", "retry_after": 1, **READS},
@@ -38,8 +45,12 @@ fault = st.builds(
 )
 usage = st.tuples(st.integers(0, 1), st.integers(0, 3), st.booleans())
 """A row's day, its value, and whether it names a subscription."""
-edits = st.dictionaries(st.integers(0, 14), st.none() | usage, max_size=10)
-step = st.tuples(edits, st.integers(0, 1), st.lists(fault, max_size=3))
+edits = st.dictionaries(st.integers(0, 39), st.none() | usage, max_size=30)
+crash = st.none() | st.tuples(st.sampled_from(["interrupted", "cut off"]), st.integers(1, 3))
+"""How a run dies, and at which batch: by Ctrl-C, or so that nothing is settled from then on."""
+step = st.tuples(edits, st.integers(0, 1), st.lists(fault, max_size=3), crash)
+Crash = tuple[str, int] | None
+Step = tuple[dict[int, "Usage | None"], int, list[dict[str, object]], Crash]
 Usage = tuple[int, int, bool]
 
 
@@ -91,15 +102,37 @@ class Model:
         ]
 
 
-def check(
-    world: World, model: Model, steps: list[tuple[dict[int, Usage | None], int, list[dict[str, object]]]]
-) -> None:
-    """Live through a history; after each step a run without faults settles what the faults left."""
-    for changes, day, faults in steps:
+@contextmanager
+def dying(world: World, how: Crash) -> Iterator[None]:
+    """Let the run in this block die, if it is to, once so many batches are done."""
+    batches = 0
+
+    def strike(_: BatchDetails) -> None:
+        nonlocal batches
+        batches += 1
+        if how is None or batches != how[1]:
+            return
+        if how[0] == "interrupted":
+            raise KeyboardInterrupt
+        with world.ledger.begin() as connection:
+            connection.exec_driver_sql(CUT_OFF)
+
+    remove = on_batch(strike)
+    with suppress(KeyboardInterrupt, RetriableError):
+        yield
+    remove()
+    with world.ledger.begin() as connection:
+        connection.exec_driver_sql("drop trigger if exists cut_off")
+
+
+def check(world: World, model: Model, steps: list[Step]) -> None:
+    """Live through a history; after each step a run without faults settles what they left."""
+    for changes, day, faults, how in steps:
         model.edit(changes)
         world.source(model.source())
         world.lago.set_faults(faults)
-        assert world.deliver(partition=DAYS[day]).broken_laws == ()
+        with dying(world, how):
+            assert world.deliver(partition=DAYS[day]).broken_laws == ()
         world.lago.clear_faults()
         assert world.deliver(partition=DAYS[day]).broken_laws == ()
         report = world.deliver(partition=DAYS[day])
@@ -137,8 +170,8 @@ def _fresh(ledger: Path, lago: RunningSandbox) -> Iterator[World]:
 def test_any_history_ends_with_every_row_billed_once(
     empty_ledger: Path,
     lago: RunningSandbox,
-    steps: list[tuple[dict[int, Usage | None], int, list[dict[str, object]]]],
+    steps: list[Step],
 ) -> None:
-    """Rows come, change, move and go while Lago fails: each is billed once, as it first was, in its day."""
+    """Rows come, change, move and go, Lago fails, runs die: each row is billed once, as it first was."""
     with _fresh(empty_ledger, lago) as world:
         check(world, Model(), steps)

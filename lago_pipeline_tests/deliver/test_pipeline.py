@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from lago_pipeline.deliver.send import INGESTION_SECONDS
 from lago_pipeline.errors import ConfigError, FatalError, PartitionLocked, RetriableError
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import open_ledger
@@ -365,6 +366,29 @@ def test_clickhouse_marks_stay_while_an_outcome_is_unknown(clickhouse: World) ->
     assert lawful(clickhouse.deliver()).accepted == 8
     assert clickhouse.held() == [f"k{number:05d}" for number in range(8)]
     assert clickhouse.requests(POST) == {"dropped": 1}
+
+
+def test_clickhouse_is_asked_only_once_its_pipeline_had_time(clickhouse: World) -> None:
+    """After a lost answer, and at the start of a run after one that died: absence proves nothing before."""
+
+    def sleep(seconds: float) -> None:
+        world.time.sleep(seconds)
+        world.lago.set_lag(0 if seconds == INGESTION_SECONDS else 3600)
+
+    world = clickhouse
+    world.lago.set_lag(3600)
+    world.lago.set_faults([{"kind": "drop_after", "path": BATCH, "times": 1}])
+    with world.ledger.begin() as connection:
+        connection.exec_driver_sql(FULL_LEDGER)
+    with pytest.raises(RetriableError):
+        world.deliver(rows(range(45)), sleep=sleep)
+    with world.ledger.begin() as connection:
+        connection.exec_driver_sql("drop trigger full")
+    world.lago.set_lag(3600)
+    world.time.sleeps.clear()
+    assert lawful(world.deliver(sleep=sleep)).accepted == 45
+    assert world.held() == [f"k{number:05d}" for number in range(45)]
+    assert INGESTION_SECONDS in world.time.sleeps
 
 
 def test_many_groups_are_one_partition(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
