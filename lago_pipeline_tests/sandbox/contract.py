@@ -18,7 +18,7 @@ MANDATORY = ["value_is_mandatory"]
 TAKEN = {"transaction_id": ["value_already_exist"]}
 BAD_TIME = {"timestamp": ["invalid_format"]}
 NO_VARIABLE = "expression_evaluation_failed: Variable: b not found"
-POSTGRES = ("postgres",)
+POSTGRES = ("lago",)
 CLICKHOUSE = ("clickhouse",)
 
 
@@ -68,7 +68,7 @@ class Case:
     """One line of the contract.
 
     `body` is the whole answer, `event` are fields of the first event in it; `stored` are the transaction
-    ids that the store holds in the end, those of `before` included.
+    ids that the store holds in the end, those of `before` included. `stores` names fixtures.
     """
 
     line: str
@@ -77,7 +77,7 @@ class Case:
     body: object = None
     event: Mapping[str, object] | None = None
     stored: Sequence[str] | None = None
-    stores: Sequence[str] = ("postgres", "clickhouse")
+    stores: Sequence[str] = ("lago", "clickhouse")
     before: Sequence[Post] = ()
     faults: Sequence[Mapping[str, object]] = ()
 

@@ -157,9 +157,9 @@ ERRORS = [
 
 
 @each([*ORDER, *ANSWERS, *ERRORS])
-def test_a_line_of_the_contract(case: Case, store: str, lago: Client, clickhouse: Client) -> None:
+def test_a_line_of_the_contract(request: pytest.FixtureRequest, case: Case, store: str) -> None:
     """The request is answered as the line says."""
-    prove(case, lago if store == "postgres" else clickhouse)
+    prove(case, request.getfixturevalue(store))
 
 
 def test_a_retry_after_a_crash_finds_its_own_event(lago: Client) -> None:

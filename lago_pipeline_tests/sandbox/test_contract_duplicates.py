@@ -47,9 +47,9 @@ DUPLICATES = [
 
 
 @each(DUPLICATES)
-def test_a_line_of_the_contract(case: Case, store: str, lago: Client, clickhouse: Client) -> None:
+def test_a_line_of_the_contract(request: pytest.FixtureRequest, case: Case, store: str) -> None:
     """The request is answered as the line says."""
-    prove(case, lago if store == "postgres" else clickhouse)
+    prove(case, request.getfixturevalue(store))
 
 
 def test_the_first_event_stays_as_it_was(lago: Client) -> None:

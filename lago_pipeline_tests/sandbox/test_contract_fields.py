@@ -148,9 +148,9 @@ LIMITS = [
 
 
 @each([*BODIES, *FIELDS, *TIMESTAMPS, *LIMITS])
-def test_a_line_of_the_contract(case: Case, store: str, lago: Client, clickhouse: Client) -> None:
+def test_a_line_of_the_contract(request: pytest.FixtureRequest, case: Case, store: str) -> None:
     """The request is answered as the line says."""
-    prove(case, lago if store == "postgres" else clickhouse)
+    prove(case, request.getfixturevalue(store))
 
 
 @pytest.mark.parametrize("given", [None, False, {}, [1], {"a": 1}])
