@@ -1,7 +1,8 @@
 """Every row is carried by exactly one partition, however its time is stored and spelled."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lago_pipeline.partition import Partition
-from lago_pipeline_tests.source.reading import days, engine_of, holder, hours, placed, usage_sync
+from lago_pipeline.sync import Sync
+from lago_pipeline_tests.source.reading import days, engine_of, holder, hours, placed, usage_sync, write
 
 BERLIN = ZoneInfo("Europe/Berlin")
 ZONES = [ZoneInfo(name) for name in ("UTC", "Europe/Berlin", "America/Santiago", "Asia/Beirut")]
@@ -28,6 +30,7 @@ EXAMPLES = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
+FEW_EXAMPLES = settings(EXAMPLES, max_examples=10)
 
 Spelling = Callable[[datetime, ZoneInfo], "st.SearchStrategy[Stored]"]
 
@@ -129,15 +132,55 @@ def test_sqlite_in_every_spelling(spelling: Spelling, data: st.DataObject) -> No
     assert found == {number: keys for number, keys in expected.items() if keys}
 
 
-@pytest.fixture
-def times(postgres_database: str) -> Iterator[sa.Engine]:
-    """A PostgreSQL table with a time column of every kind."""
-    table = (
-        "create table u (id int, naive timestamp, aware timestamptz, day date, whole bigint, "
-        "exact numeric, double double precision)"
-    )
-    with engine_of(postgres_database, table) as engine:
-        yield engine
+TIMES = {
+    "postgres": ("timestamp", "timestamptz", "date", "bigint", "numeric", "double precision"),
+    "mariadb": ("datetime(6)", "timestamp(6) null", "date", "bigint", "decimal(30,6)", "double"),
+    "duckdb": ("timestamp", "timestamptz", "date", "hugeint", "decimal(30,6)", "double"),
+}
+COLUMNS = ("naive", "aware", "day", "whole", "exact", "real_number")
+
+
+@dataclass(frozen=True)
+class Times:
+    """A table with a time column of every kind."""
+
+    url: str
+    kind: str
+
+    def insert(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Let the table hold exactly these rows, which may lack columns."""
+        insert = sa.insert(sa.table("u", sa.column("id"), *map(sa.column, COLUMNS)))
+        engine = sa.create_engine(self.url, connect_args=self._in_utc)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("delete from u")
+            for row in rows:
+                connection.execute(insert.values(row))
+        engine.dispose()
+
+    def placed(self, sync: Sync, partitions: Sequence[Partition]) -> Mapping[object, list[str]]:
+        """For each id, the keys of the partitions that carry it."""
+        with engine_of(self.url) as engine:
+            return placed(engine, sync, partitions)
+
+    def stored(self, instant: datetime, zone: ZoneInfo) -> dict[str, Stored]:
+        """One instant in every kind of column; MariaDB's driver drops the zone of what it writes."""
+        columns = _columns(instant, zone)
+        if self.kind == "mariadb":
+            columns["aware"] = Stored(instant.astimezone(UTC).replace(tzinfo=None), instant)
+        return columns
+
+    @property
+    def _in_utc(self) -> dict[str, str]:
+        return {"init_command": "set time_zone = '+00:00'"} if self.kind == "mariadb" else {}
+
+
+@pytest.fixture(params=list(TIMES))
+def times(request: pytest.FixtureRequest) -> Times:
+    """An empty table in each of the servers, and in DuckDB."""
+    url: str = request.getfixturevalue(f"{request.param}_database")
+    columns = ", ".join(f"{name} {type_}" for name, type_ in zip(COLUMNS, TIMES[request.param], strict=True))
+    write(url, f"create table u (id int, {columns})")
+    return Times(url, request.param)
 
 
 def _columns(instant: datetime, zone: ZoneInfo) -> dict[str, Stored]:
@@ -152,36 +195,38 @@ def _columns(instant: datetime, zone: ZoneInfo) -> dict[str, Stored]:
         "day": Stored(day, datetime(day.year, day.month, day.day, tzinfo=zone)),
         "whole": Stored(int(seconds), datetime.fromtimestamp(int(seconds), UTC)),
         "exact": Stored(str(seconds), floored),
-        "double": Stored(seconds, floored),
+        "real_number": Stored(seconds, floored),
     }
 
 
-@EXAMPLES
+@FEW_EXAMPLES
 @given(data=st.data())
-def test_postgres_in_every_kind_of_column(times: sa.Engine, data: st.DataObject) -> None:
+def test_every_kind_of_column(times: Times, data: st.DataObject) -> None:
     """Naive, aware, date and epoch columns put a row into the one partition it means."""
     run, zone = data.draw(st.sampled_from(RUNS)), data.draw(st.sampled_from(ZONES))
-    drawn = [_columns(at, zone) for at in data.draw(st.lists(instants(run), min_size=1, max_size=30))]
-    with times.begin() as connection:
-        connection.exec_driver_sql("truncate u")
-        for number, columns in enumerate(drawn):
-            values = (number, *(stored.value for stored in columns.values()))
-            connection.exec_driver_sql("insert into u values (%s, %s, %s, %s, %s, %s, %s)", values)
-    column = data.draw(st.sampled_from(sorted(drawn[0])))
-    found = placed(times, usage_sync("u", time_column=column, timezone=zone), run)
-    expected = {number: holder(run, columns[column].meant) for number, columns in enumerate(drawn)}
-    assert found == {number: keys for number, keys in expected.items() if keys}
+    drawn = [times.stored(at, zone) for at in data.draw(st.lists(instants(run), min_size=5, max_size=30))]
+    times.insert(
+        [
+            {"id": number, **{name: stored.value for name, stored in columns.items()}}
+            for number, columns in enumerate(drawn)
+        ]
+    )
+    for column in data.draw(st.permutations(COLUMNS))[:2]:
+        found = times.placed(usage_sync("u", time_column=column, timezone=zone), run)
+        expected = {number: holder(run, columns[column].meant) for number, columns in enumerate(drawn)}
+        assert found == {number: keys for number, keys in expected.items() if keys}
 
 
-@pytest.mark.parametrize("column", ["whole", "exact", "double"])
 @pytest.mark.parametrize("digits", [3, 6, 9])
-def test_too_fine_epochs_are_fetched_to_be_refused(times: sa.Engine, column: str, digits: int) -> None:
+def test_too_fine_epochs_are_fetched_to_be_refused(times: Times, digits: int) -> None:
     """Milliseconds and finer are in the partition they mean, where their reason is told."""
     run = days(date(2026, 1, 1), 3, ZoneInfo("UTC"))
     noon = int(datetime(2026, 1, 2, 12, tzinfo=UTC).timestamp()) * 10**digits
-    with times.begin() as connection:
-        connection.exec_driver_sql(f"insert into u (id, {column}) values (1, {noon}), (2, 20260103)")
-    assert placed(times, usage_sync("u", time_column=column), run) == {1: ["2026-01-02"], 2: ["2026-01-03"]}
+    numbers = ("whole", "exact", "real_number")
+    times.insert([{"id": 1, **dict.fromkeys(numbers, noon)}, {"id": 2, **dict.fromkeys(numbers, 20260103)}])
+    for column in numbers:
+        found = times.placed(usage_sync("u", time_column=column), run)
+        assert found == {1: ["2026-01-02"], 2: ["2026-01-03"]}
 
 
 def _doubled_hour() -> list[Partition]:
@@ -192,45 +237,63 @@ def _gap() -> list[Partition]:
     return hours(datetime(2026, 3, 28, 23, tzinfo=UTC), 5, BERLIN)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "own bounds"])
-def test_hours_when_clocks_go_back(request: pytest.FixtureRequest, kind: str) -> None:
+NAIVE_SOURCES = ["table", "own bounds"]
+
+
+@pytest.mark.parametrize("declared", NAIVE_SOURCES)
+def test_hours_when_clocks_go_back(times: Times, declared: str) -> None:
     """A naive time of the doubled hour belongs to its first pass, and every row to one hour."""
     run = _doubled_hour()
-    assert [part.key for part in run[2:4]] == ["2026-10-25-02:00+0200", "2026-10-25-02:00+0100"]
     local = datetime(2026, 10, 25)  # noqa: DTZ001 - naive is what is tested
     values = {minute: local + timedelta(minutes=minute) for minute in range(0, 300, 15)}
-    with _naive_source(request, kind, values) as (engine, source):
-        found = placed(engine, usage_sync(timezone=BERLIN, **source), run)
+    check_doubled_hour(run, values, times.placed(_naive_sync(times, declared, values), run))
+
+
+def test_hours_of_sqlite_when_clocks_go_back() -> None:
+    """The same for text."""
+    run = _doubled_hour()
+    local = datetime(2026, 10, 25)  # noqa: DTZ001 - naive is what is tested
+    values = {minute: local + timedelta(minutes=minute) for minute in range(0, 300, 15)}
+    with sqlite_rows("text", {number: str(at) for number, at in values.items()}) as engine:
+        check_doubled_hour(run, values, placed(engine, usage_sync("u", timezone=BERLIN), run))
+
+
+def check_doubled_hour(
+    run: Sequence[Partition], values: Mapping[int, datetime], found: Mapping[object, list[str]]
+) -> None:
+    """Each row is in the hour it means, and none in the second pass."""
+    assert [part.key for part in run[2:4]] == ["2026-10-25-02:00+0200", "2026-10-25-02:00+0100"]
     assert found == {minute: holder(run, at.replace(tzinfo=BERLIN)) for minute, at in values.items()}
     assert {key for (key,) in found.values()} == {part.key for part in run} - {"2026-10-25-02:00+0100"}
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "own bounds"])
-def test_hours_when_clocks_go_forward(request: pytest.FixtureRequest, kind: str) -> None:
+@pytest.mark.parametrize("declared", NAIVE_SOURCES)
+def test_hours_when_clocks_go_forward(times: Times, declared: str) -> None:
     """A naive time in the gap never happened; its row is carried all the same, and once."""
     run = _gap()
     local = datetime(2026, 3, 29)  # noqa: DTZ001 - naive is what is tested
     values = {minute: local + timedelta(minutes=minute) for minute in range(0, 300, 15)}
-    with _naive_source(request, kind, values) as (engine, source):
-        found = placed(engine, usage_sync(timezone=BERLIN, **source), run)
+    found = times.placed(_naive_sync(times, declared, values), run)
     assert set(found) == set(values)
     assert {len(keys) for keys in found.values()} == {1}
 
 
-@contextmanager
-def _naive_source(
-    request: pytest.FixtureRequest, kind: str, values: Mapping[int, datetime]
-) -> Iterator[tuple[sa.Engine, dict[str, str]]]:
-    if kind == "sqlite":
-        with sqlite_rows("text", {number: str(at) for number, at in values.items()}) as engine:
-            yield engine, {"table": "u"}
-        return
-    engine = request.getfixturevalue("times")
-    with engine.begin() as connection:
-        for number, at in values.items():
-            connection.exec_driver_sql("insert into u (id, naive) values (%s, %s)", (number, at))
+def test_hours_of_sqlite_when_clocks_go_forward() -> None:
+    """The same for text."""
+    local = datetime(2026, 3, 29)  # noqa: DTZ001 - naive is what is tested
+    values = {minute: str(local + timedelta(minutes=minute)) for minute in range(0, 300, 15)}
+    with sqlite_rows("text", values) as engine:
+        found = placed(engine, usage_sync("u", timezone=BERLIN), _gap())
+    assert set(found) == set(values)
+    assert {len(keys) for keys in found.values()} == {1}
+
+
+def _naive_sync(times: Times, declared: str, values: Mapping[int, datetime]) -> Sync:
+    """A sync of rows with these local times."""
+    times.insert([{"id": number, "naive": at} for number, at in values.items()])
     query = "select id, naive from u where naive >= :start and naive < :end"
-    yield engine, {"time_column": "naive", **({"table": "u"} if kind == "postgres" else {"query": query})}
+    source = {"table": "u"} if declared == "table" else {"query": query}
+    return usage_sync(time_column="naive", timezone=BERLIN, **source)
 
 
 @pytest.mark.parametrize(
@@ -238,19 +301,16 @@ def _naive_source(
     [
         ("naive", "naive >= :start and naive < :end"),
         ("aware", "aware >= :start and aware < :end"),
-        ("aware", "aware >= date_trunc('second', :start) and aware < :end"),
+        ("aware", "aware >= :start + interval '0' second and aware < :end"),
         ("whole", "whole >= :start and whole < :end"),
     ],
 )
-def test_a_query_s_own_bounds_split_rows_alike(times: sa.Engine, column: str, bounds: str) -> None:
-    """:start and :end come in the column's own terms, in the source's zone."""
+def test_a_query_s_own_bounds_split_rows_alike(times: Times, column: str, bounds: str) -> None:
+    """:start and :end come in the column's own terms, in the source's zone, also to functions."""
     run = days(date(2026, 10, 23), 4, BERLIN)
     moments = [run[0].start.astimezone(UTC) + timedelta(minutes=20 * number) for number in range(96 * 3 + 3)]
-    with times.begin() as connection:
-        for number, at in enumerate(moments):
-            values = [stored.value for stored in _columns(at, BERLIN).values()]
-            connection.exec_driver_sql("insert into u values (%s, %s, %s, %s, %s, %s, %s)", (number, *values))
+    drawn = [times.stored(at, BERLIN)[column] for at in moments]
+    times.insert([{"id": number, column: stored.value} for number, stored in enumerate(drawn)])
     sync = usage_sync(query=f"select * from u where {bounds}", time_column=column, timezone=BERLIN)
-    found = placed(times, sync, run)
-    expected = {number: holder(run, _columns(at, BERLIN)[column].meant) for number, at in enumerate(moments)}
-    assert found == {number: keys for number, keys in expected.items() if keys}
+    expected = {number: holder(run, stored.meant) for number, stored in enumerate(drawn)}
+    assert times.placed(sync, run) == {number: keys for number, keys in expected.items() if keys}
