@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
+import sqlalchemy as sa
 
 from lago_pipeline.errors import ConfigError, LagoPipelineError, RetriableError
+from lago_pipeline.source.warehouse import source_errors
 from lago_pipeline.sync import Sync
+from lago_pipeline_tests.mariadb import MariaServer
 from lago_pipeline_tests.postgres import PASSWORD, USER, PostgresServer
 from lago_pipeline_tests.source.reading import engine_of, read, usage_sync
 
@@ -72,10 +76,48 @@ def test_a_refused_connection_is_a_config_error(
     assert password not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("user", "password", "database", "words"),
+    [
+        (USER, "wrong-password", "mysql", "Access denied for user 'lago'"),
+        ("nobody-here", PASSWORD, "mysql", "Access denied for user 'nobody-here'"),
+        (USER, PASSWORD, "no_such_database", "Unknown database 'no_such_database'"),
+    ],
+)
+def test_a_connection_that_mariadb_refuses_is_a_config_error(
+    mariadb_server: MariaServer, user: str, password: str, database: str, words: str
+) -> None:
+    """The same, by the server's numbers."""
+    error = refusal(mariadb_server.url(database, user, password), usage_sync("u"))
+    assert isinstance(error, ConfigError)
+    assert str(error).startswith(f"sync usage: the source refused the connection: {words}")
+    assert password not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (1040, RetriableError),  # too many connections
+        (1205, RetriableError),  # lock wait time-out
+        (1213, RetriableError),  # deadlock
+        (1927, RetriableError),  # connection killed
+        (2013, RetriableError),  # lost in a query
+        (1054, ConfigError),  # no such column
+        (4031, ConfigError),  # what nobody has told us of is not tried for ever
+        (2059, ConfigError),  # a way to log in that the driver lacks
+    ],
+)
+def test_mariadb_s_numbers_tell_what_time_may_mend(code: int, expected: type[LagoPipelineError]) -> None:
+    """An error is retriable by what it says, not by the class that the driver gives it."""
+    with pytest.raises(expected), source_errors(sa.create_engine("mariadb+pymysql://h"), "sync usage"):
+        raise sa.exc.OperationalError("select 1", {}, pymysql.OperationalError(code, "words"))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "host.invalid:5432"])
-def test_a_server_that_is_away_is_retriable(host: str) -> None:
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "mariadb+pymysql"])
+def test_a_server_that_is_away_is_retriable(driver: str, host: str) -> None:
     """The same run may succeed later."""
-    url = f"postgresql+psycopg://{USER}:{PASSWORD}@{host}/usage"
+    url = f"{driver}://{USER}:{PASSWORD}@{host}/usage"
     assert isinstance(refusal(url, usage_sync("u")), RetriableError)
 
 
@@ -108,6 +150,8 @@ def test_a_database_that_takes_no_connection_is_retriable(postgres_database: str
         ("sqlite:////nowhere/usage.db", "/nowhere/usage.db does not exist"),
         ("sqlite:////tmp", "/tmp does not exist"),
         ("sqlite:///" + str(Path(__file__)), "file is not a database"),
+        ("duckdb:////nowhere/usage.duckdb", "/nowhere/usage.duckdb does not exist"),
+        ("duckdb:///" + str(Path(__file__)), "not a valid DuckDB database file"),
     ],
 )
 def test_a_wrong_url_is_a_config_error(url: str, words: str) -> None:
@@ -126,3 +170,10 @@ def test_text_that_is_no_unicode_is_a_config_error(sqlite_database: str) -> None
     error = refusal(sqlite_database, usage_sync("u"), *statements)
     assert isinstance(error, ConfigError)
     assert "decode" in str(error)
+
+
+def test_files_that_are_missing_are_a_config_error(duckdb_database: str) -> None:
+    """A pattern that names no file is a matter of the declaration."""
+    error = refusal(duckdb_database, usage_sync(query="select * from '/nowhere/*.parquet'"))
+    assert isinstance(error, ConfigError)
+    assert "/nowhere/*.parquet" in str(error)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from lago_pipeline.errors import RetriableError
+from lago_pipeline.errors import ConfigError, RetriableError
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.source.query import SourceReader
 from lago_pipeline.source.session import query_comment
@@ -20,7 +20,7 @@ from lago_pipeline.spool.folder import Spool
 from lago_pipeline.sync import Sync
 from lago_pipeline_tests.mariadb import MariaServer
 from lago_pipeline_tests.postgres import PostgresServer
-from lago_pipeline_tests.source.reading import FIRST, engine_of, read, usage_sync
+from lago_pipeline_tests.source.reading import FIRST, days, engine_of, read, usage_sync, write
 
 MANY = (
     "select n as id, timestamptz '2026-01-01 12:00+00' as at, repeat('x', 100) as v "
@@ -28,6 +28,7 @@ MANY = (
 )
 MANY_IN_MARIADB = "select seq as id, 1767268800 as at, repeat('x', 100) as v from seq_1_to_{}"
 BERLIN = ZoneInfo("Europe/Berlin")
+(BERLIN_DAY,) = days(date(2026, 1, 1), 1, BERLIN)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,53 @@ def test_settings_of_the_server_change_nothing(postgres_database: str, setting: 
     assert by_id[5][4] == timedelta(days=1, hours=2, minutes=3, seconds=4)
 
 
+ZONED = """create table u (id int, naive timestamp, aware timestamp with time zone)"""
+ZONED_ROWS = """insert into u values
+    (1, '2025-12-31 23:30:00', '2025-12-31 22:30:00+00'),
+    (2, '2026-01-01 00:30:00', '2025-12-31 23:30:00+00'),
+    (3, '2026-01-02 00:00:00', '2026-01-01 23:00:00+00')"""
+
+
+@pytest.mark.parametrize("zone", ["+13:00", "-11:00"])
+def test_the_zone_of_a_mariadb_server_changes_nothing(
+    mariadb_server: MariaServer, mariadb_database: str, zone: str
+) -> None:
+    """Its instants are instants, and its local times those of the source's zone."""
+    table = ZONED.replace("naive timestamp", "naive datetime").replace("with time zone", "null")
+    before = mariadb_server.execute("select @@global.time_zone")[0][0]
+    mariadb_server.execute(f"set global time_zone = '{zone}'")
+    try:
+        with engine_of(mariadb_database, table, ZONED_ROWS.replace("+00", "")) as engine:
+            check_zones(engine)
+            columns, bounds = "id, aware as at, from_unixtime(1767268800)", "aware >= :start and aware < :end"
+            sync = usage_sync(query=f"select {columns} from u where {bounds}", timezone=BERLIN)
+            ((*_, noon),) = read(engine, sync, BERLIN_DAY)[1]
+            assert noon == datetime(2026, 1, 1, 12)  # noqa: DTZ001 - a session in UTC
+    finally:
+        mariadb_server.execute(f"set global time_zone = '{before}'")
+
+
+def test_the_zone_of_a_duckdb_session_changes_nothing(duckdb_database: str) -> None:
+    """Casts between naive and aware in a query are those of the source's zone."""
+    url = f"{duckdb_database}?timezone=Pacific/Kiritimati"
+    write(duckdb_database, "set TimeZone = 'UTC'", ZONED, ZONED_ROWS)
+    with engine_of(url) as engine:
+        check_zones(engine)
+        query = 'select id, naive::timestamptz as "at", aware::timestamp = naive as same from u'
+        assert read(engine, usage_sync(query=query, timezone=BERLIN), BERLIN_DAY)[1] == [
+            (2, datetime(2025, 12, 31, 23, 30, tzinfo=UTC), True)
+        ]
+
+
+def check_zones(engine: sa.Engine) -> None:
+    """The second row alone is of the day in Berlin, by its instant and by its local time."""
+    for column in ("naive", "aware"):
+        sync = usage_sync("u", time_column=column, timezone=BERLIN)
+        assert read(engine, sync, BERLIN_DAY)[1] == [
+            (2, datetime(2026, 1, 1, 0, 30), datetime(2025, 12, 31, 23, 30, tzinfo=UTC))  # noqa: DTZ001
+        ]
+
+
 @pytest.fixture
 def reader(postgres_server: PostgresServer, postgres_database: str) -> Iterator[str]:
     """The URL of an account that may read one table and nothing else."""
@@ -86,6 +134,26 @@ def test_an_account_that_may_only_read_is_enough(reader: str) -> None:
     """No temporary table, no setting, no write is needed."""
     with engine_of(reader) as engine:
         assert len(read(engine, usage_sync("u"))[1]) == 1
+
+
+def test_a_mariadb_account_that_may_only_read_is_enough(
+    mariadb_server: MariaServer, mariadb_database: str
+) -> None:
+    """The right to select from one table, and no other."""
+    name = mariadb_database.rpartition("/")[2]
+    mariadb_server.execute(
+        f"create table {name}.u as select 1 as id, timestamp '2026-01-01 12:00' as at",
+        f"create table {name}.secret as select 1 as id, now() as at",
+        "create user reader identified by 'read-only'",
+        f"grant select on {name}.u to reader",
+    )
+    try:
+        with engine_of(mariadb_server.url(name, "reader", "read-only")) as engine:
+            assert len(read(engine, usage_sync("u"))[1]) == 1
+            with pytest.raises(ConfigError, match=r"SELECT command denied to user .*secret.*\(1142\)"):
+                read(engine, usage_sync("secret"))
+    finally:
+        mariadb_server.execute("drop user reader")
 
 
 def test_a_sqlite_file_opened_to_read_is_enough(tmp_path: Path) -> None:
