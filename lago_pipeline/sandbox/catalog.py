@@ -56,6 +56,11 @@ class Catalog:
         rows = self._store.rows(sql, (kind, str(lago_id)))
         return orjson.loads(str(rows[0][0])) if rows else None
 
+    def is_taken(self, kind: Kind, key: str, lago_id: str) -> bool:
+        """Tell whether another document than this one has the code or external_id."""
+        found = self.find(kind, key)
+        return found is not None and found["lago_id"] != lago_id
+
     def save(self, kind: Kind, document: Mapping[str, object]) -> None:
         """Add a document, or replace the one with its `lago_id`."""
         lago_id, key = str(document["lago_id"]), str(document[_KEYS[kind]])
@@ -74,6 +79,11 @@ class Catalog:
 
 _SAVE = """insert into resources (kind, lago_id, key, body) values (?, ?, ?, ?)
 on conflict (lago_id) do update set key = excluded.key, body = excluded.body"""
+
+
+def charges_of(plan: object) -> list[Document]:
+    """The charges of a plan's document."""
+    return plan["charges"] if isinstance(plan, dict) else []
 
 
 def new_id() -> str:

@@ -12,7 +12,7 @@ from lago_pipeline.sandbox import lifecycle, params, timestamps
 from lago_pipeline.sandbox.answers import invalid, not_found, ok
 from lago_pipeline.sandbox.api import Api, Call
 from lago_pipeline.sandbox.bodies import Params
-from lago_pipeline.sandbox.catalog import Catalog, Document
+from lago_pipeline.sandbox.catalog import Catalog, Document, charges_of
 from lago_pipeline.sandbox.ingest import Ingest
 from lago_pipeline.sandbox.numbers import plain, strict
 
@@ -79,11 +79,9 @@ def _units(metric: Document, properties: Params) -> Decimal:
 
 
 def _instant_charges(subscription: Document, metric: Document) -> list[Document]:
-    plan = subscription["plan"]
-    charges: list[Document] = plan["charges"] if isinstance(plan, dict) else []
     return [
         charge
-        for charge in charges
+        for charge in charges_of(subscription["plan"])
         if charge["pay_in_advance"] and charge["billable_metric_code"] == metric["code"]
     ]
 

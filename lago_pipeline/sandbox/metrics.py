@@ -7,7 +7,7 @@ from lago_pipeline.sandbox import params
 from lago_pipeline.sandbox.answers import Refused, error, invalid, not_found, ok
 from lago_pipeline.sandbox.api import Api, Call
 from lago_pipeline.sandbox.bodies import Params
-from lago_pipeline.sandbox.catalog import Catalog, Document, new_id
+from lago_pipeline.sandbox.catalog import Catalog, Document, charges_of, new_id
 from lago_pipeline.sandbox.expression import EvaluationError, InvalidExpressionError, Subject, parse
 from lago_pipeline.sandbox.numbers import plain
 from lago_pipeline.sandbox.pagination import Page
@@ -24,6 +24,7 @@ _AGGREGATIONS = {
     "custom_agg",
 }
 _RECURRING = {"sum_agg", "unique_count_agg", "weighted_sum_agg"}
+_ALWAYS_EDITABLE = ("name", "description")
 _COUNTERS = {"active_subscriptions_count": 0, "draft_invoices_count": 0, "plans_count": 0}
 
 
@@ -40,6 +41,7 @@ class Metrics:
             api.route("POST", "/billable_metrics", self.create),
             api.route("POST", "/billable_metrics/evaluate_expression", self.evaluate),
             api.route("GET", "/billable_metrics/{code:path}", self.show),
+            api.route("PUT", "/billable_metrics/{code:path}", self.update),
             api.route("DELETE", "/billable_metrics/{code:path}", self.destroy),
         ]
 
@@ -63,12 +65,15 @@ class Metrics:
         posted = params.root(call.params, "billable_metric")
         if posted.get("aggregation_type") == "custom_agg":
             raise Refused(error(403, "feature_unavailable"))
-        problems = self._problems(posted)
-        if problems:
-            raise invalid(problems)
-        metric = _document(posted, call.now_us)
-        self._catalog.save("billable_metric", metric)
-        return ok({"billable_metric": metric})
+        return self._saved(posted, new_id(), iso_seconds(call.now_us))
+
+    def update(self, call: Call) -> Response:
+        """PUT /billable_metrics/{code}; a metric of a plan keeps all but its name and description."""
+        metric = self._find(call)
+        posted = params.root(call.params, "billable_metric")
+        names = _ALWAYS_EDITABLE if self._is_in_a_plan(metric) else metric.keys()
+        changed = metric | {name: posted[name] for name in names if name in posted}
+        return self._saved(changed, str(metric["lago_id"]), str(metric["created_at"]))
 
     def evaluate(self, call: Call) -> Response:
         """POST /billable_metrics/evaluate_expression: a dry run; nothing is stored."""
@@ -91,10 +96,23 @@ class Metrics:
             raise not_found("billable_metric")
         return found
 
-    def _problems(self, posted: Params) -> dict[str, list[str]]:
+    def _is_in_a_plan(self, metric: Document) -> bool:
+        plans = self._catalog.all("plan")
+        charged = {charge["lago_billable_metric_id"] for plan in plans for charge in charges_of(plan)}
+        return metric["lago_id"] in charged
+
+    def _saved(self, posted: Params, lago_id: str, created_at: str) -> Response:
+        problems = self._problems(posted, lago_id)
+        if problems:
+            raise invalid(problems)
+        metric = {"lago_id": lago_id, "created_at": created_at, **_document(posted)}
+        self._catalog.save("billable_metric", metric)
+        return ok({"billable_metric": metric})
+
+    def _problems(self, posted: Params, lago_id: str) -> dict[str, list[str]]:
         aggregation = params.text(posted.get("aggregation_type"))
         found = params.mandatory({name: params.text(posted.get(name)) for name in ("name", "code")})
-        if "code" not in found and self._catalog.find("billable_metric", str(posted["code"])):
+        if "code" not in found and self._catalog.is_taken("billable_metric", str(posted["code"]), lago_id):
             found["code"] = ["value_already_exist"]
         if aggregation not in _AGGREGATIONS:
             found["aggregation_type"] = ["value_is_invalid"]
@@ -117,11 +135,10 @@ def _parses(expression: str) -> bool:
     return True
 
 
-def _document(posted: Params, now_us: int) -> Document:
+def _document(posted: Params) -> Document:
     """Lago's `v1/billable_metric_serializer.rb`. Counting needs no field."""
     aggregation = posted["aggregation_type"]
     return {
-        "lago_id": new_id(),
         "name": posted["name"],
         "code": params.text(posted["code"]),
         "description": posted.get("description"),
@@ -130,7 +147,6 @@ def _document(posted: Params, now_us: int) -> Document:
         "recurring": posted.get("recurring") is True,
         "rounding_function": posted.get("rounding_function"),
         "rounding_precision": posted.get("rounding_precision"),
-        "created_at": iso_seconds(now_us),
         "field_name": None if aggregation == "count_agg" else params.text(posted.get("field_name")),
         "expression": posted.get("expression"),
         "filters": posted.get("filters") or [],

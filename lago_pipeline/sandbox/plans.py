@@ -9,12 +9,16 @@ from lago_pipeline.sandbox import params
 from lago_pipeline.sandbox.answers import invalid, not_found, ok
 from lago_pipeline.sandbox.api import Api, Call
 from lago_pipeline.sandbox.bodies import Params
-from lago_pipeline.sandbox.catalog import Catalog, Document, new_id
+from lago_pipeline.sandbox.catalog import Catalog, Document, charges_of, new_id
 from lago_pipeline.sandbox.pagination import Page
 from lago_pipeline.sandbox.timestamps import iso_seconds
 
 INTERVALS = ("weekly", "monthly", "quarterly", "semiannual", "yearly")
 
+_ALWAYS_EDITABLE = ("name", "invoice_display_name", "description", "amount_cents")
+_EDITABLE = (
+    "code", "interval", "pay_in_advance", "amount_currency", "trial_period", "bill_charges_monthly",
+)  # fmt: skip
 _MANDATORY = ("name", "code", "amount_cents", "amount_currency")
 
 
@@ -30,6 +34,7 @@ class Plans:
             api.route("GET", "/plans", self.index),
             api.route("POST", "/plans", self.create),
             api.route("GET", "/plans/{code:path}", self.show),
+            api.route("PUT", "/plans/{code:path}", self.update),
         ]
 
     def index(self, call: Call) -> Response:
@@ -38,29 +43,64 @@ class Plans:
 
     def show(self, call: Call) -> Response:
         """GET /plans/{code}."""
-        found = self._catalog.find("plan", call.path_id())
-        if found is None:
-            raise not_found("plan")
-        return ok({"plan": found})
+        return ok({"plan": self._find(call)})
 
     def create(self, call: Call) -> Response:
         """POST /plans."""
         posted = params.root(call.params, "plan")
-        problems = params.mandatory({name: params.text(posted.get(name)) for name in _MANDATORY})
-        if posted.get("interval") not in INTERVALS:
-            problems["interval"] = ["value_is_invalid"]
-        if "code" not in problems and self._catalog.find("plan", str(posted["code"])):
-            problems["code"] = ["value_already_exist"]
-        if problems:
-            raise invalid(problems)
-        plan = _document(posted, self._charges(posted, call.now_us), call.now_us)
+        lago_id = new_id()
+        self._check(posted, lago_id)
+        plan = {"lago_id": lago_id, "created_at": iso_seconds(call.now_us), **_document(posted)}
+        plan["charges"] = self._charges(posted, {}, call.now_us)
         self._catalog.save("plan", plan)
         return ok({"plan": plan})
 
-    def _charges(self, posted: Params, now_us: int) -> list[Document]:
+    def update(self, call: Call) -> Response:
+        """PUT /plans/{code}: charges that are not named by their id are made anew, others go.
+
+        Lago: `plans/update_service.rb`. A plan with subscriptions keeps its code, interval and currency.
+        """
+        plan, posted = self._find(call), params.root(call.params, "plan")
+        subscriptions = [
+            found for found in self._catalog.all("subscription") if _plan_id(found) == plan["lago_id"]
+        ]
+        names = _ALWAYS_EDITABLE if subscriptions else (*_ALWAYS_EDITABLE, *_EDITABLE)
+        changed = plan | {name: posted[name] for name in names if name in posted}
+        self._check(changed, str(plan["lago_id"]))
+        if isinstance(posted.get("charges"), list):
+            held = {charge["lago_id"]: charge for charge in charges_of(plan)}
+            changed["charges"] = self._charges(posted, held, call.now_us)
+        self._catalog.save("plan", changed)
+        for subscription in subscriptions:
+            price = {"plan_amount_cents": changed["amount_cents"]}
+            self._catalog.save("subscription", subscription | price | {"plan": changed})
+        return ok({"plan": changed})
+
+    def _find(self, call: Call) -> Document:
+        found = self._catalog.find("plan", call.path_id())
+        if found is None:
+            raise not_found("plan")
+        return found
+
+    def _check(self, posted: Params, lago_id: str) -> None:
+        problems = params.mandatory({name: params.text(posted.get(name)) for name in _MANDATORY})
+        if posted.get("interval") not in INTERVALS:
+            problems["interval"] = ["value_is_invalid"]
+        if "code" not in problems and self._catalog.is_taken("plan", str(posted["code"]), lago_id):
+            problems["code"] = ["value_already_exist"]
+        if problems:
+            raise invalid(problems)
+
+    def _charges(self, posted: Params, held: Mapping[object, Document], now_us: int) -> list[Document]:
         charges = posted.get("charges")
         found = charges if isinstance(charges, list) else []
-        return [self._charge(charge, now_us) for charge in found if isinstance(charge, dict)]
+        return [
+            _repriced(held[charge["id"]], charge)
+            if charge.get("id") in held
+            else self._charge(charge, now_us)
+            for charge in found
+            if isinstance(charge, dict)
+        ]
 
     def _charge(self, posted: Params, now_us: int) -> Document:
         """Lago's `v1/charge_serializer.rb`. A charge's code defaults to its metric's."""
@@ -94,13 +134,16 @@ def check_amount(properties: Mapping[str, object]) -> None:
         raise invalid({"properties": ["invalid_amount"]})
 
 
-def _document(posted: Params, charges: list[Document], now_us: int) -> Document:
+def _plan_id(subscription: Document) -> object:
+    plan = subscription["plan"]
+    return plan["lago_id"] if isinstance(plan, dict) else None
+
+
+def _document(posted: Params) -> Document:
     """Lago's `v1/plan_serializer.rb`, without taxes, commitments and entitlements."""
     return {
-        "lago_id": new_id(),
         "name": posted["name"],
         "invoice_display_name": posted.get("invoice_display_name"),
-        "created_at": iso_seconds(now_us),
         "code": params.text(posted["code"]),
         "interval": posted["interval"],
         "description": posted.get("description"),
@@ -109,7 +152,7 @@ def _document(posted: Params, charges: list[Document], now_us: int) -> Document:
         "trial_period": posted.get("trial_period"),
         "pay_in_advance": posted.get("pay_in_advance") is True,
         "bill_charges_monthly": posted.get("bill_charges_monthly"),
-        "charges": charges,
+        "charges": [],
         "taxes": [],
     }
 
@@ -118,7 +161,6 @@ def overridden(plan: Document, overrides: Params) -> Document:
     """Make a subscription's own plan: a child with other prices (Lago: `plans/override_service.rb`)."""
     changes = overrides.get("charges")
     by_id = {change.get("id"): change for change in changes} if isinstance(changes, list) else {}
-    charges = plan["charges"] if isinstance(plan["charges"], list) else []
     own: Document = {
         name: overrides[name] for name in ("name", "amount_cents", "amount_currency") if name in overrides
     }
@@ -126,15 +168,15 @@ def overridden(plan: Document, overrides: Params) -> Document:
         **plan,
         **own,
         "lago_id": new_id(),
-        "charges": [_overridden(charge, by_id.get(charge["lago_id"], {})) for charge in charges],
+        "charges": [_overridden(charge, by_id.get(charge["lago_id"], {})) for charge in charges_of(plan)],
     }
 
 
 def _overridden(charge: Document, change: Params) -> Document:
+    return _repriced(charge, change) | {"lago_id": new_id(), "lago_parent_id": charge["lago_id"]}
+
+
+def _repriced(charge: Document, change: Params) -> Document:
+    check_amount(params.properties(change.get("properties")))
     names = ("properties", "filters", "min_amount_cents", "invoice_display_name")
-    return {
-        **charge,
-        **{name: change[name] for name in names if name in change},
-        "lago_id": new_id(),
-        "lago_parent_id": charge["lago_id"],
-    }
+    return {**charge, **{name: change[name] for name in names if name in change}}

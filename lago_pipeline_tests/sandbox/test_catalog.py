@@ -139,6 +139,56 @@ def test_a_charge_needs_a_metric(lago: Client) -> None:
     assert lago.get("/plans/usage").status_code == 404
 
 
+def test_a_metric_is_changed(lago: Client) -> None:
+    """Wholly as long as no plan has it, then only in name and description."""
+    made = add_metric(lago)
+    changed = {"name": "Bytes", "code": "bytes", "field_name": "b", "lago_id": "x"}
+    answer = lago.call("PUT", "/billable_metrics/storage", json={"billable_metric": changed}).json()
+    assert answer == {"billable_metric": made | changed | {"lago_id": made["lago_id"]}}
+    assert lago.get("/billable_metrics/storage").status_code == 404
+    add_plan(lago, charges=[charge(made)])
+    later = {"name": "Again", "code": "other", "aggregation_type": "max_agg"}
+    answer = lago.call("PUT", "/billable_metrics/bytes", json={"billable_metric": later}).json()
+    assert answer["billable_metric"] == made | changed | {"lago_id": made["lago_id"], "name": "Again"}
+
+
+def test_a_changed_expression_is_used(lago: Client) -> None:
+    """From the next event on."""
+    add_metric(lago)
+    change = {"billable_metric": {"expression": "event.properties.a * 2"}}
+    assert lago.call("PUT", "/billable_metrics/storage", json=change).status_code == 200
+    event = {"transaction_id": "tx", "code": "storage", "properties": {"a": 3}}
+    assert lago.event(**event).json()["event"]["properties"] == {"a": 3, "gb": "6.0"}
+
+
+def test_a_plan_is_changed_for_its_subscribers_too(lago: Client) -> None:
+    """A charge is kept by its id, made without one, and goes when it is not named; the code stays."""
+    storage, other = add_metric(lago), add_metric(lago, code="other")
+    first, second = add_plan(lago, charges=[charge(storage), charge(storage)])["charges"]
+    body = {"external_customer_id": "cust", "plan_code": "usage", "external_id": "sub"}
+    lago.post("/subscriptions", {"subscription": body})
+    kept = {"id": second["lago_id"], "properties": {"amount": "0.50"}}
+    change = {"name": "New", "code": "new", "amount_cents": 5, "charges": [kept, charge(other)]}
+    plan = lago.call("PUT", "/plans/usage", json={"plan": change}).json()["plan"]
+    assert (plan["name"], plan["code"], plan["amount_cents"]) == ("New", "usage", 5)
+    assert plan["charges"][0] == second | {"properties": {"amount": "0.50"}}
+    assert [found["billable_metric_code"] for found in plan["charges"]] == ["storage", "other"]
+    assert first["lago_id"] not in [found["lago_id"] for found in plan["charges"]]
+    subscription = lago.get("/subscriptions/sub").json()["subscription"]
+    assert (subscription["plan"], subscription["plan_amount_cents"]) == (plan, 5)
+
+
+def test_a_wrong_change_changes_nothing(lago: Client) -> None:
+    """Not even what was right in it."""
+    metric = add_metric(lago)
+    made = add_plan(lago, charges=[charge(metric)])
+    add_plan(lago, code="taken")
+    wrong = charge(metric, 0.5) | {"id": made["charges"][0]["lago_id"]}
+    for change in ({"code": "taken"}, {"name": "New", "charges": [wrong]}):
+        assert lago.call("PUT", "/plans/usage", json={"plan": change}).status_code == 422
+    assert lago.get("/plans/usage").json() == {"plan": made}
+
+
 def test_wrong_plans_are_refused(lago: Client) -> None:
     """Each problem under its field."""
     answer = lago.post("/plans", {"plan": PLAN | {"interval": "hourly", "amount_currency": None}})

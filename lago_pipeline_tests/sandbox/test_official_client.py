@@ -64,9 +64,11 @@ def event(transaction_id: str, **fields: object) -> Any:
 
 
 def test_metrics(shop: Any) -> None:
-    """Made, found, listed and deleted."""
+    """Made, found, changed, listed and deleted."""
     found = shop.billable_metrics.find("storage")
     assert (found.code, found.aggregation_type, found.field_name) == ("storage", "sum_agg", "gb")
+    changed = shop.billable_metrics.update(models.BillableMetric(name="Gigabytes"), "storage")
+    assert (changed.name, changed.lago_id) == ("Gigabytes", found.lago_id)
     listed = shop.billable_metrics.find_all({"per_page": 10})
     assert [metric.code for metric in listed["billable_metrics"]] == ["storage"]
     assert listed["meta"]["total_count"] == 1
@@ -77,10 +79,14 @@ def test_metrics(shop: Any) -> None:
 
 
 def test_plans(shop: Any) -> None:
-    """With their charges."""
+    """With their charges, which may change."""
     found = shop.plans.find("usage")
     assert [charge.billable_metric_code for charge in found.charges.__root__] == ["storage", "storage"]
     assert found.charges.__root__[0].properties == {"amount": "0.10"}
+    kept = models.Charge(id=found.charges.__root__[1].lago_id, properties={"amount": "0.20"})
+    shop.plans.update(models.Plan(charges=models.Charges(__root__=[kept])), "usage")
+    (left,) = shop.plans.find("usage").charges.__root__
+    assert (left.lago_id, left.properties) == (kept.id, {"amount": "0.20"})
     assert [plan.code for plan in shop.plans.find_all()["plans"]] == ["usage"]
 
 
