@@ -116,7 +116,7 @@ class Pipeline:
                     f"{counts.rows} rendered: materialize usage_rows again"
                 )
         told = f"rendered {counts.events:,} events, {counts.problems:,} refused"
-        self.say(f"{self.sync.name} {partition.key}: {told}")
+        self.say(f"{self.sync.name} {partition.key}: {told} (template {self.template.compiled.way})")
         return footer()
 
     def plan(

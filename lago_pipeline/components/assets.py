@@ -105,8 +105,9 @@ def _events(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
     )
     def events(context: dg.AssetExecutionContext) -> Iterator[Any]:
         pipeline = _pipeline(context, sync, wiring)
+        way = pipeline.template.compiled.way
         with _one_line_errors():
-            yield from _each(context, wiring, lambda day: events_metadata(pipeline.render(day)))
+            yield from _each(context, wiring, lambda day: events_metadata(pipeline.render(day), way))
 
     return events
 

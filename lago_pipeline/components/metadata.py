@@ -23,9 +23,10 @@ def rows_metadata(footer: RowsFooter) -> Metadata:
     }
 
 
-def events_metadata(footer: EventsFooter) -> Metadata:
-    """Of a rendered partition."""
+def events_metadata(footer: EventsFooter, way: str) -> Metadata:
+    """Of a rendered partition; `way` is how its template renders rows."""
     return {
+        "lago/template": dg.MetadataValue.text(way),
         _ROW_COUNT: dg.MetadataValue.int(footer.events),
         "lago/duplicates": dg.MetadataValue.int(footer.duplicates),
         "lago/problems": dg.MetadataValue.int(footer.problems),

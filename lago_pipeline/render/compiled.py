@@ -39,6 +39,13 @@ class CompiledTemplate:
     uncovered: Sequence[str]
     source: str = field(repr=False)
 
+    @property
+    def way(self) -> str:
+        """How rows are rendered, for a log or a table: wholly compiled, or some fields by python-liquid."""
+        return (
+            f"compiled, but python-liquid for {', '.join(self.uncovered)}" if self.uncovered else "compiled"
+        )
+
 
 def compiled_template(
     sync: Sync, fields: Mapping[str, Slot], properties: Mapping[str, Slot]

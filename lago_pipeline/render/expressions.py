@@ -5,7 +5,7 @@ An error need not be its error, only an error: such a row is rendered again, by 
 """
 
 import keyword
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -209,7 +209,7 @@ class Expressions:
         general = f"{self.source.constant(function)}({', '.join([left.source, *given])})"
         if isinstance(function, TextFilter) and all(type(each.constant) in (str, int) for each in arguments):
             return self._text_call(function, left, given, general)
-        if function is self._environment.filters["default"] and arguments:
+        if function is self._environment.filters["default"] and _is_usual(arguments, options):
             kept = f"{left.source} if type({left.source}) is str and {left.source} else {general}"
             return Term(self.source.once(kept if not left.is_constant else general))
         return Term(self.source.once(general))
@@ -285,6 +285,11 @@ def _folded(
     except Exception:
         return _UNKNOWN
     return result if type(result) in _FOLDED else _UNKNOWN
+
+
+def _is_usual(arguments: Sequence[Term], options: Mapping[str, Term]) -> bool:
+    """Whether `default` is used as it can be."""
+    return len(arguments) == 1 and options.keys() <= {"allow_false"}
 
 
 def _present(value: object) -> object:

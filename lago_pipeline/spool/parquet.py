@@ -1,11 +1,12 @@
 """Sorted Parquet files with a footer of our own, in row groups of 100,000 rows, with flat memory.
 
-Rows arrive in any order. Each group is sorted as it comes; where there are several, they are merged, so
-that a finished file is sorted as a whole: equal keys are neighbours, and a reader can walk it beside the
-ledger, which is sorted alike.
+Rows arrive in any order. As many as fit into memory are sorted together; where there are more, each such
+run is set aside and all are merged, so that a finished file is sorted as a whole: equal keys are
+neighbours, and a reader can walk it beside the ledger, which is sorted alike.
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,8 +21,8 @@ from lago_pipeline.errors import FatalError
 from lago_pipeline.spool.folder import written_aside
 
 GROUP_ROWS = 100_000
-GROUP_BYTES = 256 << 20
-"""Rows of many kilobytes make a group full sooner, so that memory stays flat."""
+RUN_BYTES = 48 << 20
+"""What is sorted at once, so that memory stays flat: more than a day of most syncs."""
 _FOOTER = b"lago_pipeline"
 _Footer = TypeVar("_Footer")
 _KEY = "row_key"
@@ -36,32 +37,48 @@ def column_values(column: pa.Array) -> list[Any]:
 
 @dataclass(slots=True)
 class SpoolWriter:
-    """Takes tables of one schema; groups them into sorted row groups."""
+    """Takes tables of one schema, and writes those that wait together once they are as large as `limit`."""
 
     schema: pa.Schema
     parquet: pq.ParquetWriter
-    in_order: bool
-    group_rows: int
+    limit: "Limit"
     rows: int = 0
-    groups: int = 0
+    runs: int = 0
     _waiting: list[pa.Table] = field(default_factory=list)
+    _waiting_bytes: int = 0
+    _waiting_rows: int = 0
 
     def write(self, table: pa.Table) -> None:
-        """Add rows, in any order unless the file is written `in_order`."""
+        """Add rows, in any order unless the limit says otherwise."""
         self.rows += table.num_rows
         self._waiting.append(table)
-        rows = sum(waiting.num_rows for waiting in self._waiting)
-        if rows >= self.group_rows or sum(waiting.nbytes for waiting in self._waiting) >= GROUP_BYTES:
-            self.flush()
+        self._waiting_rows += table.num_rows
+        self._waiting_bytes += table.nbytes
+        if self._waiting_rows >= self.limit.rows or self._waiting_bytes >= self.limit.bytes:
+            self._flush(self._waiting_rows)
 
-    def flush(self) -> None:
-        """Write what waits as one sorted group."""
-        table = pa.concat_tables(self._waiting) if self._waiting else self.schema.empty_table()
+    def finish(self) -> None:
+        """Write what still waits: in row groups of their usual size where that is all there is."""
+        self._flush(self._waiting_rows if self.runs else GROUP_ROWS)
+
+    def _flush(self, group_rows: int) -> None:
+        if not self._waiting_rows:
+            return
+        table = pa.concat_tables(self._waiting)
         self._waiting.clear()
-        if table.num_rows:
-            ordered = table if self.in_order else table.sort_by(_KEY)
-            self.parquet.write_table(ordered, row_group_size=table.num_rows)
-            self.groups += 1
+        self._waiting_rows = self._waiting_bytes = 0
+        ordered = table if self.limit.in_order else table.sort_by(_KEY)
+        self.parquet.write_table(ordered, row_group_size=group_rows)
+        self.runs += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much waits until it is written; rows that come `in_order` need not be sorted."""
+
+    rows: int
+    bytes: int
+    in_order: bool
 
 
 @contextmanager
@@ -73,19 +90,19 @@ def sorted_file(
     `repeated` are columns of few values, which are kept in a dictionary: it would take long for the others.
     """
     with written_aside(path) as final, ExitStack() as stack:
-        writer = _open(stack, final, schema, repeated, in_order=False)
+        writer = _open(stack, final, schema, repeated, Limit(sys.maxsize, RUN_BYTES, in_order=False))
         yield writer
-        writer.flush()
-        if writer.groups <= 1:
-            _finish(writer, footer())
+        writer.finish()
+        if writer.runs <= 1:
+            _close(writer, footer())
             return
         writer.parquet.close()
         merged_path = stack.enter_context(_merged_aside(final))
-        merged = _open(stack, merged_path, schema, repeated, in_order=True)
-        for table in _merged(final, writer.groups):
+        merged = _open(stack, merged_path, schema, repeated, Limit(GROUP_ROWS, RUN_BYTES, in_order=True))
+        for table in _merged(final, writer.runs):
             merged.write(table)
-        merged.flush()
-        _finish(merged, footer())
+        merged.finish()
+        _close(merged, footer())
         merged_path.replace(final)
 
 
@@ -99,11 +116,10 @@ def file_written_in_order(
 ) -> Iterator[SpoolWriter]:
     """As `sorted_file`, for rows that arrive sorted already, in groups of at least `group_rows`."""
     with written_aside(path) as final, ExitStack() as stack:
-        writer = _open(stack, final, schema, repeated, in_order=True)
-        writer.group_rows = group_rows
+        writer = _open(stack, final, schema, repeated, Limit(group_rows, sys.maxsize, in_order=True))
         yield writer
-        writer.flush()
-        _finish(writer, footer())
+        writer.finish()
+        _close(writer, footer())
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +189,17 @@ def _damage(path: Path, remedy: str) -> Iterator[None]:
 
 
 def _open(
-    stack: ExitStack, path: Path, schema: pa.Schema, repeated: Sequence[str], *, in_order: bool
+    stack: ExitStack, path: Path, schema: pa.Schema, repeated: Sequence[str], limit: Limit
 ) -> SpoolWriter:
     parquet = stack.enter_context(
         pq.ParquetWriter(
             path, schema, compression="zstd", write_page_checksum=True, use_dictionary=list(repeated)
         )
     )
-    return SpoolWriter(schema, parquet, in_order, GROUP_ROWS)
+    return SpoolWriter(schema, parquet, limit)
 
 
-def _finish(writer: SpoolWriter, footer: Mapping[str, Any]) -> None:
+def _close(writer: SpoolWriter, footer: Mapping[str, Any]) -> None:
     writer.parquet.add_key_value_metadata({_FOOTER: json.dumps(footer).encode()})
     writer.parquet.close()
 
@@ -197,14 +213,14 @@ def _merged_aside(final: Path) -> Iterator[Path]:
         merged.unlink(missing_ok=True)
 
 
-def _merged(path: Path, groups: int) -> Iterator[pa.Table]:
-    """The rows of all groups in key order, a bounded piece at a time.
+def _merged(path: Path, runs: int) -> Iterator[pa.Table]:
+    """The rows of all runs, each of which is a row group, in key order, a bounded piece at a time.
 
-    Each group lends its next batch. Rows up to the smallest of the batches' last keys can be sorted and
-    given out, since no group can still bring a smaller key.
+    Each run lends its next batch. Rows up to the smallest of the batches' last keys can be sorted and given
+    out, since no run can still bring a smaller key.
     """
-    batch_rows = max(2_000, GROUP_ROWS // groups)
-    sources = [_Cursor(path, group, batch_rows) for group in range(groups)]
+    batch_rows = max(2_000, GROUP_ROWS // runs)
+    sources = [_Cursor(path, run, batch_rows) for run in range(runs)]
     while sources := [source for source in sources if source.fill()]:
         unfinished = [source.last_key for source in sources if not source.is_last]
         limit = min(unfinished) if unfinished else None

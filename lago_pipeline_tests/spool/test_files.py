@@ -47,7 +47,7 @@ def _never() -> RowsFooter:
 def test_a_failure_in_the_merge_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The footer is asked last: an error there leaves no merged file behind."""
     write_rows(path, [(1, "old")])
-    monkeypatch.setattr(parquet, "GROUP_ROWS", 10)
+    monkeypatch.setattr(parquet, "RUN_BYTES", 100)
     with pytest.raises(AssertionError), rows_written(path, COLUMNS, ["id"], _never) as writer:
         for first in range(0, 100, 10):
             writer.write([(number, "new") for number in range(first, first + 10)])

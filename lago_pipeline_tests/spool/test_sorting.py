@@ -21,8 +21,9 @@ from lago_pipeline_tests.spool.writing import COLUMNS, read_rows, write_rows
 
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of a few thousand rows have many row groups."""
+    """Files of a few thousand rows are merged of many runs, and have many row groups."""
     monkeypatch.setattr(parquet, "GROUP_ROWS", 1_000)
+    monkeypatch.setattr(parquet, "RUN_BYTES", 30_000)
 
 
 @pytest.mark.usefixtures("small_groups")
@@ -54,7 +55,7 @@ def test_rows_already_in_order_stay_so(tmp_path: Path, order: str) -> None:
 
 def test_wide_rows_fill_a_group_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by size too, and the order holds."""
-    monkeypatch.setattr(parquet, "GROUP_BYTES", 100_000)
+    monkeypatch.setattr(parquet, "RUN_BYTES", 100_000)
     path = tmp_path / "rows.parquet"
     write_rows(path, [(number % 50, "x" * 10_000) for number in range(200)], chunk=10)
     assert [row.row_key for row in read_rows(path)] == sorted(str(number % 50) for number in range(200))
