@@ -1,4 +1,4 @@
-"""A real MariaDB for the tests, from the packages of the system: `apt-get install mariadb-server`."""
+"""A real MariaDB for the tests, from the packages of the system: `mariadb-server-core` of Debian."""
 
 import os
 import shutil
@@ -20,7 +20,8 @@ from lago_pipeline_tests.server_tools import account, free_port, run_as
 USER = "lago"
 PASSWORD = "open-sesame"
 _MISSING = (
-    "MariaDB is not installed, and these tests need it: apt-get update && apt-get install -y mariadb-server"
+    "MariaDB is not installed, and these tests need it: "
+    "apt-get update && apt-get install -y mariadb-server-core mariadb-client-core"
 )
 _STARTS = 5
 _PATIENCE_SECONDS = 60
