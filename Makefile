@@ -29,6 +29,7 @@ test: $(VENV)/test.installed check ## Lint, check types, and run the tests.
 	@$(BIN)/python -m pytest -n 2
 
 bench: $(VENV)/test.installed ## Time the three steps on 200,000 rows, and a year of days (half an hour).
+	@$(BIN)/python -m lago_pipeline_tests.bench.render
 	@$(BIN)/python -m lago_pipeline_tests.bench.main_job
 	@$(BIN)/python -m lago_pipeline_tests.bench.backfill
 
