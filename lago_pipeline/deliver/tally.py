@@ -45,11 +45,13 @@ class Tally:
 
     def take(self, result: BatchResult) -> None:
         """Count one batch's result; afterwards `stopped` says whether the run must end, and why."""
-        self.counted.update(outcome.status.value for outcome in result.outcomes)
+        outcomes = result.outcomes
+        for status, count in Counter([outcome.status for outcome in outcomes]).items():
+            self.counted[status.value] += count
         self.counted["pending"] += len(result.pending)
-        for outcome in result.outcomes:
+        for outcome in outcomes if self._refused_before else ():
             self._refused_before.pop(outcome.event.identity, None)
-        self._saw([outcome.event for outcome in result.outcomes if outcome.status is Status.ACCEPTED])
+        self._saw([outcome.event for outcome in outcomes if outcome.status is Status.ACCEPTED])
         self._saw(result.pending)
         self._notice(result)
 

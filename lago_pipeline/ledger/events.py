@@ -1,22 +1,20 @@
 """The ledger's events: one line for each event whose outcome is known, and marks for those in flight."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 import sqlalchemy as sa
 
 from lago_pipeline.event import Event
 from lago_pipeline.partition import Partition
 from lago_pipeline.report import UNBILLED, Status
 
-_COLUMNS = [
-    "sync_id",
-    "partition_start",
+_BOUND = (
     "row_key",
     "event_index",
-    "revision",
-    "status",
     "fingerprint",
     "code",
     "external_subscription_id",
@@ -24,20 +22,15 @@ _COLUMNS = [
     "properties",
     "transaction_id",
     "reason",
-    "http_status",
-    "attempts",
-    "run",
-    "first_seen_ms",
-    "updated_ms",
-]
+)
 _KEY = ("sync_id", "partition_start", "row_key", "event_index", "revision")
 _KEPT = (*_KEY, "first_seen_ms", "attempts")
+_STATUSES = {status.value: status for status in Status}
 _MARK = "insert into sending (sync_id, partition_start, run, first_key, last_key, started_ms)"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What the ledger knows of one event of a partition, in its latest revision."""
+class Line(NamedTuple):
+    """What the ledger knows of one event of a partition, in its latest revision; a tuple, as `Event` is."""
 
     row_key: str
     event_index: int
@@ -50,9 +43,8 @@ class Line:
         return self.row_key, self.event_index
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The final state that one event reached, in Lago's words where Lago refused it."""
+class Outcome(NamedTuple):
+    """The final state that one event reached, in Lago's words where it refused; a tuple, as `Event` is."""
 
     event: Event
     status: Status
@@ -87,25 +79,24 @@ def read_lines(
         ),
         _bound(sync_id, partition, after=keys.after, last=keys.last),
     )
-    lines = (Line(key, index, Status(status), bytes(print_)) for key, index, status, print_ in found)
-    return {line.identity: line for line in lines}
+    return {(key, index): Line(key, index, _STATUSES[status], print_) for key, index, status, print_ in found}
 
 
 def read_elsewhere(
     connection: sa.Connection, sync_id: int, partition: Partition, row_keys: Sequence[str]
 ) -> dict[str, int]:
     """For keys new to this partition: the start of another partition in which each was accepted."""
-    elsewhere: dict[str, int] = {}
-    statement = sa.text(
-        "select row_key, partition_start from sent where row_key in :keys and sync_id = :sync "
-        "and partition_start <> :start and status = 'accepted'"
-    ).bindparams(sa.bindparam("keys", expanding=True))
-    for first in range(0, len(row_keys), 10_000):
-        found = connection.execute(
-            statement, {**_bound(sync_id, partition), "keys": row_keys[first : first + 10_000]}
-        )
-        elsewhere.update((key, start) for key, start in found)
-    return elsewhere
+    is_sqlite = connection.dialect.name == "sqlite"
+    keys: object = orjson.dumps(row_keys).decode() if is_sqlite else list(row_keys)
+    listed = "json_each(:keys) k" if is_sqlite else "unnest(cast(:keys as text[])) k (value)"
+    found = connection.execute(
+        sa.text(
+            f"select e.row_key, e.partition_start from {listed} cross join sent e where e.row_key = k.value "
+            "and e.sync_id = :sync and e.partition_start <> :start and e.status = 'accepted'"
+        ),
+        _bound(sync_id, partition, keys=keys),
+    )
+    return {str(key): int(start) for key, start in found}
 
 
 def settle(
@@ -118,33 +109,30 @@ def settle(
     run: int,
     now_ms: int,
 ) -> None:
-    """Record outcomes, as tuples at driver level; an event's line is replaced, its first sight kept."""
-    rows = [
-        (
-            sync_id,
-            partition.start_ms,
-            event.row_key,
-            event.event_index,
-            0,
-            outcome.status.value,
-            event.fingerprint,
-            event.code,
-            event.external_subscription_id,
-            event.timestamp_ms,
-            event.properties,
-            _own_transaction_id(event, prefix),
-            outcome.reason,
-            outcome.http_status,
-            1,
-            run,
-            now_ms,
-            now_ms,
-        )
-        for outcome in outcomes
-        for event in (outcome.event,)
-    ]
-    if rows:
-        connection.exec_driver_sql(_upsert(connection.dialect), rows)
+    """Record outcomes, as tuples at driver level; an event's line is replaced, its first sight kept.
+
+    What all outcomes of a kind share is written into the statement: half as many values to bind.
+    """
+    kinds: dict[tuple[Status, int | None], list[tuple[object, ...]]] = defaultdict(list)
+    start = f"{prefix}:"
+    for event, status, reason, http_status in outcomes:
+        key, index, id_, code, subscription, timestamp_ms, properties, _, fingerprint, _ = event
+        own_id = None if id_ == f"{start}{code}:{key}" else id_  # the view builds the others
+        row = (key, index, fingerprint, code, subscription, timestamp_ms, properties, own_id, reason)
+        kinds[status, http_status].append(row)
+    for (status, http_status), rows in kinds.items():
+        shared = {
+            "sync_id": str(sync_id),
+            "partition_start": str(partition.start_ms),
+            "revision": "0",
+            "status": f"'{status.value}'",
+            "http_status": "null" if http_status is None else str(http_status),
+            "attempts": "1",
+            "run": str(run),
+            "first_seen_ms": str(now_ms),
+            "updated_ms": str(now_ms),
+        }
+        connection.exec_driver_sql(_upsert(connection.dialect, shared), rows)
 
 
 def count_by_status(connection: sa.Connection, sync_id: int, partition: Partition) -> Mapping[str, int]:
@@ -219,17 +207,13 @@ def clear_marks(connection: sa.Connection, sync_id: int, partition: Partition) -
     )
 
 
-def _own_transaction_id(event: Event, prefix: str) -> str | None:
-    """The id where it is not simply the prefix, the code and the key: the view builds the others."""
-    simple = f"{prefix}:{event.code}:{event.row_key}"
-    return None if event.transaction_id == simple else event.transaction_id
-
-
-def _upsert(dialect: sa.Dialect) -> str:
-    marks = ", ".join([_placeholder(dialect)] * len(_COLUMNS))
-    replaced = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _KEPT)
+def _upsert(dialect: sa.Dialect, shared: Mapping[str, str]) -> str:
+    """A statement that binds `_BOUND`; `shared` are the other columns, in SQL."""
+    values = ", ".join([*[_placeholder(dialect)] * len(_BOUND), *shared.values()])
+    names = [*_BOUND, *shared]
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in names if name not in _KEPT)
     return (
-        f"insert into sent ({', '.join(_COLUMNS)}) values ({marks}) on conflict ({', '.join(_KEY)}) "
+        f"insert into sent ({', '.join(names)}) values ({values}) on conflict ({', '.join(_KEY)}) "
         f"do update set {replaced}, attempts = sent.attempts + 1"
     )
 

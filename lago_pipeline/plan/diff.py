@@ -37,10 +37,8 @@ class Plan:
 
 def unbilled_keys(events: Sequence[Event], lines: Lines) -> list[str]:
     """Keys not accepted in this partition, whose rows may have moved here from another."""
-    return [
-        event.row_key for event in events
-        if event.problem is None and not _is_accepted(lines.get(event.identity))
-    ]  # fmt: skip
+    billed = {identity for identity, line in lines.items() if line.status is Status.ACCEPTED}
+    return [event.row_key for event in events if event.problem is None and event[:2] not in billed]
 
 
 def plan_range(events: Sequence[Event], lines: Lines, elsewhere: Mapping[str, int]) -> Plan:
@@ -48,13 +46,14 @@ def plan_range(events: Sequence[Event], lines: Lines, elsewhere: Mapping[str, in
 
     `elsewhere` gives, for a key, the other partition in which it was accepted.
     """
-    accepted = {identity: line for identity, line in lines.items() if _is_accepted(line)}
     unchanged = changed = 0
     refused: list[Outcome] = []
     to_send: list[Event] = []
+    refused_before: list[Line] = []
+    gone = dict(lines)
     for event in events:
-        line = accepted.pop(event.identity, None)
-        if line is not None:
+        line = gone.pop(event[:2], None)
+        if line is not None and line.status is Status.ACCEPTED:
             is_same = line.fingerprint == event.fingerprint
             unchanged, changed = unchanged + is_same, changed + (not is_same)
         elif event.problem is not None:
@@ -63,16 +62,11 @@ def plan_range(events: Sequence[Event], lines: Lines, elsewhere: Mapping[str, in
             refused.append(_moved(event, elsewhere[event.row_key]))
         else:
             to_send.append(event)
-    present = {event.identity for event in events}
-    refused_before = [lines[event.identity] for event in to_send if event.identity in lines]
-    vanished = [
-        line for identity, line in lines.items() if identity not in present and not _is_accepted(line)
-    ]
-    return Plan(unchanged, changed, refused, to_send, refused_before, len(accepted), vanished)
-
-
-def _is_accepted(line: Line | None) -> bool:
-    return line is not None and line.status is Status.ACCEPTED
+            if line is not None:
+                refused_before.append(line)
+    vanished = [line for line in gone.values() if line.status is not Status.ACCEPTED]
+    removed = len(gone) - len(vanished)
+    return Plan(unchanged, changed, refused, to_send, refused_before, removed, vanished)
 
 
 def _moved(event: Event, start_ms: int) -> Outcome:
