@@ -14,6 +14,7 @@ from itertools import chain
 
 import sqlalchemy as sa
 
+from lago_pipeline.collecting import rare_collections
 from lago_pipeline.deliver.partition import PartitionDelivery
 from lago_pipeline.deliver.progress import Progress
 from lago_pipeline.deliver.run import planned_range
@@ -64,6 +65,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         object.__setattr__(self, "template", event_template(self.sync))
 
+    @rare_collections()
     def extract(self, partition: Partition, warehouse: sa.Engine) -> RowsFooter:
         """Stream a partition's usage rows into the spool; returns what was written.
 
@@ -86,6 +88,7 @@ class Pipeline:
         self.say(f"{self.sync.name} {partition.key}: extracted {extent.rows:,} rows")
         return footer()
 
+    @rare_collections()
     def render(self, partition: Partition) -> EventsFooter:
         """Turn a partition's extracted rows into events in the spool; returns what was written."""
         counts = RenderCounts()
@@ -138,6 +141,7 @@ class Pipeline:
                 after = keys.last
             return tally.counts(file.footer.duplicates), " ".join(sorted(reasons))
 
+    @rare_collections()
     def deliver(
         self,
         partition: Partition,

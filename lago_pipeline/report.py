@@ -48,6 +48,11 @@ class Counts:
         return self.held + self.rejected + self.quarantined + self.conflict + self.pending
 
     @property
+    def billed(self) -> int:
+        """Events that the ledger held as accepted after the run."""
+        return self.accepted + self.unchanged + self.changed + self.removed
+
+    @property
     def is_settled(self) -> bool:
         """Whether no row is in a red state."""
         return self.unbilled == 0
@@ -131,7 +136,7 @@ def broken_laws(counts: Counts, *, source_rows: int, ledger: Mapping[str, int]) 
         ("rows: not final are", rows, "unbilled are", counts.unbilled),
         ("events: planned and not accepted are", events, "unbilled are", counts.unbilled),
         ("the ledger holds accepted", has[Status.ACCEPTED], "the run counts",
-         counts.unchanged + counts.accepted + counts.changed + counts.removed),
+         counts.billed),
         *((f"the ledger holds {status}", has[status], "the run counts", getattr(counts, status))
           for status in UNBILLED),
     )  # fmt: skip

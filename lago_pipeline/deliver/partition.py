@@ -12,7 +12,6 @@ from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.errors import ConfirmationNeeded
-from lago_pipeline.ledger.events import count_by_status
 from lago_pipeline.ledger.partitions import (
     PartitionRecord,
     open_partition,
@@ -23,7 +22,7 @@ from lago_pipeline.ledger.runs import start_run
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.partition import Partition
 from lago_pipeline.plan.guard import Volume, check_snapshot, check_volume, collapse_words, is_nothing_new
-from lago_pipeline.report import DeliveryReport, Status
+from lago_pipeline.report import DeliveryReport
 from lago_pipeline.spool.events import EventsFile, EventsFooter
 from lago_pipeline.sync import Sync
 
@@ -34,8 +33,12 @@ class Beginning:
 
     run: int
     record: PartitionRecord | None
-    accepted: int
     usual_rows: int | None
+
+    @property
+    def accepted(self) -> int:
+        """How many events the last run left accepted."""
+        return self.record.counts.billed if self.record else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,6 @@ class PartitionDelivery:
         return Beginning(
             run=start_run(connection, self.sync_id, self.partition, self.run_id, self.now_ms()),
             record=record,
-            accepted=count_by_status(connection, self.sync_id, self.partition).get(Status.ACCEPTED, 0),
             usual_rows=read_usual_rows(connection, self.sync_id, self.partition),
         )
 
