@@ -349,25 +349,27 @@ from lago_pipeline.source.query import SourceReader
 from lago_pipeline_tests.source.reading import FIRST, engine_of, usage_sync
 with engine_of(sys.argv[1]) as engine:
     source = SourceReader(engine, usage_sync("many"))
-    counted, sizes = 0, []
-    for number, chunk in enumerate(source.stream(source.probe(FIRST))):
+    rows = source.probe(FIRST)
+    memory = lambda: psutil.Process().memory_info().rss >> 10
+    counted, sizes = 0, [memory()]
+    for number, chunk in enumerate(source.stream(rows)):
         counted += len(chunk)
         if number % 10 == 0:
-            sizes.append(psutil.Process().memory_info().rss >> 10)
+            sizes.append(memory())
     print(counted, max(sizes) - sizes[0])
 """
 MILLION = {
     "sqlite": """with recursive s(n) as (select 1 union all select n + 1 from s where n < 1000000)
         select n as id, 1767268800 as at, printf('%0100d', n) as v from s""",
     "postgresql": MANY.format(1_000_000),
-    "mariadb": MANY_IN_MARIADB.format(1_000_000),
+    "mariadb": MANY_IN_MARIADB.format(300_000),  # whose driver is a tenth as quick
     "duckdb": """select range as id, timestamp '2026-01-01 12:00' as "at", repeat(range::text, 20) as v
         from range(1000000)""",
 }
 
 
 def test_memory_stays_flat(source_url: str) -> None:
-    """A million rows of more than 100 bytes need a few megabytes, not hundreds."""
+    """A million rows of more than 100 bytes need a few megabytes, not hundreds; 300,000 in MariaDB."""
     many = MILLION[sa.make_url(source_url).get_backend_name()]
     with engine_of(source_url, f"create view many as {many}"):
         pass
@@ -375,5 +377,5 @@ def test_memory_stays_flat(source_url: str) -> None:
         [sys.executable, "-c", MEASURE, source_url], capture_output=True, text=True, check=True, timeout=120
     )
     counted, grown_kilobytes = map(int, done.stdout.split()[-2:])
-    assert counted == 1_000_000
-    assert grown_kilobytes < 30_000
+    assert counted == (300_000 if source_url.startswith("mariadb") else 1_000_000)
+    assert grown_kilobytes < 40_000
