@@ -17,8 +17,8 @@ from lago_pipeline.refusals import ProblemError, Reason, shortened
 MILLISECONDS_FROM = 100_000_000_000
 """A number of this size is epoch milliseconds: as seconds it would be the year 5138 (LAGO.md 1.2)."""
 
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-_WHOLE = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(?:\d+(\.\d*)?|(\.\d+))([eE][+-]?\d+)?")
+"""A whole number matches none of the groups."""
 _MOST_DIGITS = 1000
 _SURELY_SHORT = 3000
 """So many bits make fewer than a thousand digits."""
@@ -101,9 +101,17 @@ def decimal_text(value: float | Decimal) -> str:
     return format(_decimal(value), "f")
 
 
+def number_text(value: float | Decimal) -> str:
+    """A number, other than a boolean, as `value_text` writes it."""
+    return str(value) if isinstance(value, int) else decimal_text(value)
+
+
 def number(value: object) -> int | Decimal:
     """The exact number a value is or spells; raises ProblemError where it is none."""
     match value:
+        case str() if found := _NUMBER.fullmatch(value.strip()):
+            exact = _decimal(found[0])
+            return exact if found.lastindex else int(exact)
         case bool():
             raise ProblemError(Reason.NOT_A_NUMBER, str(value).lower())
         case int():
@@ -112,9 +120,6 @@ def number(value: object) -> int | Decimal:
             return value
         case float() | Decimal():
             return _decimal(value)
-        case str() if _NUMBER.fullmatch(text := value.strip()):
-            exact = _decimal(text)
-            return int(exact) if _WHOLE.fullmatch(text) else exact
         case _:
             raise ProblemError(Reason.NOT_A_NUMBER, shortened(value))
 

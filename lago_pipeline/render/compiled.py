@@ -21,7 +21,7 @@ from lago_pipeline.render.rules import MAX_TRANSACTION_ID_BYTES, amount_text
 from lago_pipeline.render.slot import Column, Literal, Placeholder, Slot, Text, slot_columns
 from lago_pipeline.render.source import Source, Uncovered
 from lago_pipeline.sync import Sync
-from lago_pipeline.values import plausible_timestamp_ms, property_text, seconds_text, value_text
+from lago_pipeline.values import number_text, plausible_timestamp_ms, property_text, seconds_text, value_text
 
 Rendered = tuple[EventColumns, list[int]]
 """The events, and the indexes of the rows that were left: their events are not filled in."""
@@ -191,6 +191,8 @@ class _Compilation:
             return self._source.constant(self._constant(property_text, term)), False
         if term.is_text:
             return term.source, False
+        if term.is_number:
+            return self._source.once(f"number_text({term.source})"), False
         text = f"{term.source} if type({term.source}) is str else property_text({term.source})"
         return self._source.once(text), True
 
@@ -252,6 +254,7 @@ _NAMES = {
     "blake2b": blake2b,
     "value_text": value_text,
     "property_text": property_text,
+    "number_text": number_text,
     "amount_text": amount_text,
     "plausible_timestamp_ms": plausible_timestamp_ms,
     "default_transaction_id": default_transaction_id,

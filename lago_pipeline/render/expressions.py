@@ -50,6 +50,7 @@ class Term:
     source: str
     constant: object = _UNKNOWN
     is_text: bool = False
+    is_number: bool = False
     is_row: bool = False
     may_be_missing: bool = False
 
@@ -205,7 +206,9 @@ class Expressions:
         ]
         if isinstance(function, NumberFilter) and not options:
             operands = ", ".join(self._number(each) for each in (left, *arguments))
-            return Term(self.source.once(f"{self.source.constant(function.plain)}({operands})"))
+            return Term(
+                self.source.once(f"{self.source.constant(function.plain)}({operands})"), is_number=True
+            )
         general = f"{self.source.constant(function)}({', '.join([left.source, *given])})"
         if isinstance(function, TextFilter) and all(type(each.constant) in (str, int) for each in arguments):
             return self._text_call(function, left, given, general)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, DecimalException, Inexact
-from functools import reduce, wraps
+from functools import lru_cache, reduce, wraps
 from inspect import unwrap
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -155,9 +155,14 @@ def _modulo(left: Number, right: Number) -> Number:
 
 def _round(value: Number, digits: Number = 0) -> Number:
     places = int(digits)
-    step = Decimal(1).scaleb(-places, context=_ROUNDED)
-    rounded = Decimal(value).quantize(step, rounding=ROUND_HALF_UP, context=_ROUNDED)
+    rounded = Decimal(value).quantize(_step(places), ROUND_HALF_UP, _ROUNDED)
     return rounded if places > 0 else int(rounded)
+
+
+@lru_cache(maxsize=100)
+def _step(places: int) -> Decimal:
+    """The smallest number of so many decimal places."""
+    return Decimal(1).scaleb(-places, context=_ROUNDED)
 
 
 def _whole(left: Number, right: Number) -> bool:

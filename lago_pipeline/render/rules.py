@@ -1,7 +1,7 @@
 """Lago's rules for one event, as far as they look at one value."""
 
 from lago_pipeline.refusals import ProblemError, Reason, shortened
-from lago_pipeline.values import decimal_text, is_storable, number
+from lago_pipeline.values import is_storable, number, number_text
 
 MAX_TRANSACTION_ID_BYTES = 2000
 """Lago's unique index refuses ids of about 2,700 bytes with a 500 (LAGO.md 1.1)."""
@@ -16,7 +16,7 @@ def amount_text(value: object) -> str | None:
     amount = number(value)
     if not -_MAX_AMOUNT < amount < _MAX_AMOUNT:
         raise ProblemError(Reason.NOT_A_NUMBER, f"precise_total_amount_cents {shortened(amount)} is too big")
-    return str(amount) if isinstance(amount, int) else decimal_text(amount)
+    return number_text(amount)
 
 
 def check_characters(text: str, field: str) -> None:

@@ -6,7 +6,6 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from itertools import repeat
-from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -55,9 +54,10 @@ _DECODERS: Mapping[str, Callable[[str], object]] = {
 }
 
 
-def encode_rows(rows: Sequence[Sequence[object]], width: int) -> tuple[list[list[str | None]], list[str]]:
+def encode_rows(rows: Sequence[Sequence[object]], width: int) -> tuple[list[Sequence[str | None]], list[str]]:
     """Rows as `width` text columns, and one string of type letters a row."""
-    columns = [_encoded_column(list(map(itemgetter(index), rows))) for index in range(width)]
+    values = zip(*rows, strict=True) if rows else repeat((), width)
+    columns = [_encoded_column(column) for column in values]
     return [texts for texts, _ in columns], _joined([letters for _, letters in columns], len(rows))
 
 
@@ -85,7 +85,7 @@ def decode_row(texts: Sequence[str | None], types: str) -> list[object]:
     ]
 
 
-def _encoded_column(values: list[Any]) -> tuple[list[str | None], str | list[str]]:
+def _encoded_column(values: Sequence[Any]) -> tuple[Sequence[str | None], str | list[str]]:
     """A column's texts and type letters: one for all where it has one common type and no nulls."""
     kinds = set(map(type, values))
     has_nulls = type(None) in kinds

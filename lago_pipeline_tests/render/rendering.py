@@ -58,7 +58,7 @@ class BothWays:
         return event
 
 
-def _stored(row: Mapping[str, object]) -> tuple[list[str], list[list[str | None]]]:
+def _stored(row: Mapping[str, object]) -> tuple[list[str], list[Sequence[str | None]]]:
     texts, types = encode_rows([tuple(row.values())], len(row))
     return types, texts
 
