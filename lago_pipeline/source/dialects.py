@@ -6,7 +6,7 @@ A database that SQLAlchemy knows becomes a source by one entry in `DIALECTS`.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -215,7 +215,7 @@ DIALECTS: Mapping[str, Dialect] = {
         ignores_case=False,
     ),
     "mysql": _MYSQL,
-    "mariadb": _MYSQL,
+    "mariadb": replace(_MYSQL, driver="mariadb+pymysql"),
     "duckdb": Dialect(
         time_kind=lambda code: _DUCKDB_KINDS.get(_duckdb_type(code)),
         fault=_duckdb_fault,

@@ -16,6 +16,7 @@ from lago_pipeline.errors import ConfigError, RetriableError
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.source.query import SourceReader
 from lago_pipeline.source.session import query_comment
+from lago_pipeline.source.warehouse import warehouse_engine
 from lago_pipeline.spool.folder import Spool
 from lago_pipeline.sync import Sync
 from lago_pipeline_tests.mariadb import MariaServer
@@ -277,6 +278,8 @@ def test_a_duckdb_file_that_somebody_writes_is_retriable(duckdb_database: str) -
         done = subprocess.run([sys.executable, "-c", other, path], capture_output=True, text=True, check=True)
         assert done.stdout.startswith("[(1, ")
         assert path.read_bytes() == before
+    writable = warehouse_engine(f"{duckdb_database}?access_mode=read_write")
+    assert writable.url.query["access_mode"] == "read_write"
     writer = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('held', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", writer, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
