@@ -28,8 +28,9 @@ dev: $(VENV)/run.installed $(DAGSTER_HOME)/dagster.yaml ## Open the Dagster UI w
 test: $(VENV)/test.installed check ## Lint, check types, and run the tests.
 	@$(BIN)/python -m pytest -n 2
 
-bench: $(VENV)/test.installed ## Time the three steps on 200,000 rows, and a year of days (half an hour).
+bench: $(VENV)/test.installed ## Time rendering, delivery, the whole job, and a year of days (half an hour).
 	@$(BIN)/python -m lago_pipeline_tests.bench.render
+	@$(BIN)/python -m lago_pipeline_tests.bench.delivery
 	@$(BIN)/python -m lago_pipeline_tests.bench.main_job
 	@$(BIN)/python -m lago_pipeline_tests.bench.backfill
 

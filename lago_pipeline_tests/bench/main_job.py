@@ -1,4 +1,4 @@
-"""The three steps on one partition of SQLite rows, delivered to the sandbox in a process of its own."""
+"""The whole job: one partition of SQLite rows to an instant sink in a process of its own, and its memory."""
 
 import json
 import random
@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,16 +44,57 @@ SYNC = Sync(
 )
 
 
+COLUMNS = ["step", "rows", "seconds", "rows/s", "peak MB", "goal"]
+_GOALS = {"usage_rows": "300,000/s", "whole job": "60,000/s, 300 MB"}
+
+
 @click.command()
 @click.option("--rows", default=200_000, show_default=True, help="Rows of the partition.")
-def main(rows: int) -> None:
-    """Print rows a second and peak memory of each step, of a first run and of a second one."""
+@click.option("--many", default=5_000_000, show_default=True, help="Rows of another, for its memory.")
+@click.option("--alone", is_flag=True, help="Only the first, in this process, as JSON.")
+def main(rows: int, many: int, *, alone: bool) -> None:
+    """Print rows a second and the peak memory of each step, for a partition and for a much larger one.
+
+    Each is delivered in a process of its own, whose start is not counted.
+    """
+    if alone:
+        print(json.dumps(job(rows)))
+        return
+    lines = [line for count in (rows, many) if count for line in apart(count)]
+    print_table(COLUMNS, lines)
+
+
+def apart(rows: int) -> list[dict[str, object]]:
+    """The lines of a job in a process of its own."""
+    command = [sys.executable, "-m", "lago_pipeline_tests.bench.main_job", "--alone", "--rows", str(rows)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    lines: list[dict[str, object]] = json.loads(done.stdout)
+    return lines
+
+
+def job(rows: int) -> list[dict[str, object]]:
+    """A line for each step, and one for all; raises SystemExit where a result is wrong."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seed(folder / "warehouse.db", rows)
-        with sandbox(folder) as api_url:
-            lines = [line for run in ("first", "second") for line in measured(folder, api_url, run, rows)]
-    print_table(["run", "step", "rows", "seconds", "rows a second", "peak MB"], lines)
+        with sink(folder, 0) as api_url:
+            times = {step: timed(step, work) for step, work in steps(folder, api_url, rows)}
+    return [
+        {
+            "step": step,
+            "rows": rows,
+            "seconds": f"{seconds:.1f}",
+            "rows/s": f"{rows / seconds:,.0f}",
+            "peak MB": peak,
+            "goal": _GOALS.get(step, ""),
+        }
+        for step, (seconds, peak) in {**times, "whole job": whole(times)}.items()
+    ]
+
+
+def whole(times: dict[str, tuple[float, int]]) -> tuple[float, int]:
+    """Seconds of all steps, and the peak of the process."""
+    return sum(seconds for seconds, _ in times.values()), max(peak for _, peak in times.values())
 
 
 def seed(path: Path, rows: int) -> None:
@@ -83,9 +124,9 @@ def seed(path: Path, rows: int) -> None:
 
 
 @contextmanager
-def sandbox(folder: Path) -> Iterator[str]:
+def sandbox(folder: Path, *options: str) -> Iterator[str]:
     """A Lago sandbox in a process of its own; yields its API URL."""
-    command = [sys.executable, "-m", "lago_pipeline.cli", "sandbox", "--port", "0", "--json"]
+    command = [sys.executable, "-m", "lago_pipeline.cli", "sandbox", "--port", "0", "--json", *options]
     with subprocess.Popen([*command, "--state", str(folder / "lago.db")], stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         try:
@@ -94,31 +135,29 @@ def sandbox(folder: Path) -> Iterator[str]:
             server.terminate()
 
 
-def measured(folder: Path, api_url: str, run: str, rows: int) -> Iterator[dict[str, object]]:
-    """One run of the three steps, each checked and timed."""
-    pipeline = Pipeline(SYNC, Spool(folder / "spool"), run, say=lambda _: None)
+def sink(folder: Path, seconds: float) -> AbstractContextManager[str]:
+    """A sandbox that counts events and answers after so many seconds."""
+    return sandbox(folder, "--sink", str(seconds))
+
+
+def steps(folder: Path, api_url: str, rows: int) -> Iterator[tuple[str, Callable[[], bool]]]:
+    """The steps by their assets' names; each says whether its result is right."""
+    pipeline = Pipeline(SYNC, Spool(folder / "spool"), "bench", say=lambda _: None)
     warehouse = warehouse_engine(f"sqlite:///{folder / 'warehouse.db'}")
+    yield "usage_rows", lambda: pipeline.extract(DAY, warehouse).rows == rows
+    yield "events", lambda: pipeline.render(DAY).events == rows
     ledger = open_ledger(f"sqlite:///{folder / 'ledger.db'}")
-    yield timed(run, "usage_rows", rows, lambda: pipeline.extract(DAY, warehouse).rows == rows)
-    yield timed(run, "events", rows, lambda: pipeline.render(DAY).events == rows)
     with LagoClient(api_url, DEMO_API_KEY) as lago:
-        yield timed(run, "deliveries", rows, lambda: pipeline.deliver(DAY, ledger, lago).is_settled)
+        yield "deliveries", lambda: pipeline.deliver(DAY, ledger, lago).counts.accepted == rows
 
 
-def timed(run: str, step: str, rows: int, work: Callable[[], bool]) -> dict[str, object]:
-    """One step's line; raises SystemExit where its result is wrong."""
+def timed(step: str, work: Callable[[], bool]) -> tuple[float, int]:
+    """Seconds of a step, and the process's peak memory in MB after it."""
     started = time.perf_counter()
     if not work():
-        raise SystemExit(f"{run} run: {step} gave a wrong result")
+        raise SystemExit(f"{step} gave a wrong result")
     seconds = time.perf_counter() - started
-    return {
-        "run": run,
-        "step": step,
-        "rows": rows,
-        "seconds": f"{seconds:.1f}",
-        "rows a second": int(rows / seconds),
-        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 if __name__ == "__main__":
