@@ -18,7 +18,7 @@ from lago_pipeline.render.expressions import Expressions, Term
 from lago_pipeline.render.inputs import Form
 from lago_pipeline.render.nodes import Nodes
 from lago_pipeline.render.rules import MAX_TRANSACTION_ID_BYTES, amount_text
-from lago_pipeline.render.slot import Column, Literal, Placeholder, Slot, Text, slot_columns
+from lago_pipeline.render.slot import Column, Literal, Placeholder, Slot, Text
 from lago_pipeline.render.source import Source, Uncovered
 from lago_pipeline.sync import Sync
 from lago_pipeline.values import number_text, plausible_timestamp_ms, property_text, seconds_text, value_text
@@ -106,9 +106,7 @@ class _Compilation:
                 return Expressions(self._source, slot.template, self._exact).term(slot.expression)
         except (Uncovered, RecursionError):
             self._uncovered.append(where)
-            row = ", ".join(
-                f"{name!r}: {self._input(name, Form.VALUE)}" for name in sorted(slot_columns(slot, where))
-            )
+            row = ", ".join(f"{name!r}: {self._input(name, Form.VALUE)}" for name in sorted(slot.columns))
             return Term(self._source.once(f"{self._source.constant(slot.value)}({{{row}}})"))
 
     def _exact(self, column: str) -> str:

@@ -1,7 +1,7 @@
 """One leaf of an event template: a literal, a typed placeholder or text."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from io import StringIO
 from typing import Protocol
@@ -15,11 +15,13 @@ from liquid.exceptions import LiquidError
 from liquid.expression import Expression
 from liquid.undefined import is_undefined
 
-from lago_pipeline.errors import TemplateError
 from lago_pipeline.refusals import ProblemError, Reason, shortened
 from lago_pipeline.render.liquid import ExactContext, LiquidEnvironment, make_literals_exact, without_json
+from lago_pipeline.render.pointing import Place
 
 Row = Mapping[str, object]
+Columns = Mapping[str, Place]
+"""The columns that a slot reads, each with a place where it stands."""
 
 _ROW_ERRORS = (LiquidError, ArithmeticError, LookupError, TypeError, ValueError)
 """What python-liquid's filters let through when a value is not what they expect."""
@@ -50,6 +52,7 @@ class Column:
     """Exactly `{{ row.column }}`: the column's own value."""
 
     name: str
+    columns: Columns
 
     def value(self, row: Row) -> object:
         """The column's value, typed as the source gave it."""
@@ -62,6 +65,7 @@ class Placeholder:
 
     template: BoundTemplate
     expression: Expression
+    columns: Columns
 
     def value(self, row: Row) -> object:
         """The expression's value."""
@@ -77,6 +81,7 @@ class Text:
     """Liquid with text, tags or several placeholders: always a string."""
 
     template: BoundTemplate
+    columns: Columns
 
     def value(self, row: Row) -> object:
         """The rendered text."""
@@ -96,59 +101,56 @@ def parse_slot(liquid: str, where: str, environment: LiquidEnvironment, *, typed
     """
     if "{{" not in liquid and "{%" not in liquid:
         return Literal(liquid)
-    template = _parsed(liquid, where, environment)
-    list(columns_of(template, where))
+    place = Place(where, liquid)
+    template = _parsed(place, environment)
+    columns = dict(_columns(template, place))
     nodes = [node for node in template.nodes if not _is_blank(node)]
     if typed and len(nodes) == 1 and isinstance(nodes[0], OutputNode):
-        return _typed(template, nodes[0].expression)
-    return Text(template)
+        return _typed(template, nodes[0].expression, columns)
+    return Text(template, columns)
 
 
-def columns_of(template: BoundTemplate, where: str) -> Iterator[str]:
+def slot_columns(slot: Slot) -> Columns:
+    """The columns that a slot reads."""
+    return slot.columns if isinstance(slot, Column | Placeholder | Text) else {}
+
+
+def _columns(template: BoundTemplate, place: Place) -> Iterator[tuple[str, Place]]:
     """Each column that a template reads; raises TemplateError for a variable that is not `row.<column>`."""
     for name, variables in template.analyze().globals.items():
         for variable in variables:
-            segments = variable.segments
+            segments, here = variable.segments, replace(place, index=variable.span.index)
             if name != "row":
-                raise TemplateError(f"{where}: unknown variable {variable}: write row.{variable}")
+                raise here.error(f"unknown variable {variable}: write row.{variable}")
             if len(segments) < 2 or not isinstance(segments[1], str):
-                raise TemplateError(f"{where}: {variable} names no column: write row.<column>")
-            yield segments[1]
+                raise here.error(f"{variable} names no column: write row.<column>")
+            yield segments[1], here
 
 
-def slot_columns(slot: Slot, where: str) -> set[str]:
-    """The columns that a slot reads."""
-    if isinstance(slot, Column):
-        return {slot.name}
-    if isinstance(slot, Placeholder | Text):
-        return set(columns_of(slot.template, where))
-    return set()
-
-
-def _parsed(liquid: str, where: str, environment: LiquidEnvironment) -> BoundTemplate:
+def _parsed(place: Place, environment: LiquidEnvironment) -> BoundTemplate:
     try:
-        template = environment.from_string(liquid)
-        unknown = set(template.filter_names()) - set(environment.filters)
+        template = environment.from_string(place.liquid)
     except LiquidError as error:
-        raise TemplateError(f"{where}: {_words(error)} in {liquid!r}") from None
+        index = error.token.start_index if error.token else None
+        raise replace(place, index=index).error(_words(error)) from None
+    used = template.analyze().filters
+    unknown = sorted(set(used) - set(environment.filters))
     if unknown:
         known = sorted(environment.filters)
-        close = get_close_matches(min(unknown), known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        names = ", ".join(sorted(unknown))
-        raise TemplateError(
-            f"{where}: unknown filter {names} in {liquid!r}: {hint}Allowed are {', '.join(known)}"
-        )
+        close = get_close_matches(unknown[0], known, n=1)
+        hint = f": did you mean {close[0]}? " if close else ": "
+        here = replace(place, index=used[unknown[0]][0].index)
+        raise here.error(f"unknown filter {', '.join(unknown)}", f"{hint}Allowed are {', '.join(known)}")
     make_literals_exact(template)
     return template
 
 
-def _typed(template: BoundTemplate, expression: Expression) -> Slot:
+def _typed(template: BoundTemplate, expression: Expression, columns: Columns) -> Slot:
     filters = (expression.filters or []) if isinstance(expression, FilteredExpression) else []
     left = expression.left if isinstance(expression, FilteredExpression) else expression
     if not filters and isinstance(left, Path) and len(left.path) == 2 and isinstance(left.path[1], str):
-        return Column(left.path[1])
-    return Placeholder(template, without_json(expression))
+        return Column(left.path[1], columns)
+    return Placeholder(template, without_json(expression), columns)
 
 
 def _is_blank(node: Node) -> bool:

@@ -11,6 +11,7 @@ from lago_pipeline.refusals import ProblemError
 from lago_pipeline.render.compiled import CompiledTemplate, compiled_template
 from lago_pipeline.render.liquid import LiquidEnvironment
 from lago_pipeline.render.pasted import BarePlaceholder, QuotedText, read_pasted
+from lago_pipeline.render.pointing import Place
 from lago_pipeline.render.slot import Literal, Slot, parse_slot, slot_columns
 from lago_pipeline.sync import Sync
 from lago_pipeline.values import is_storable, value_text
@@ -47,7 +48,7 @@ class EventTemplate:
     precise_total_amount_cents: Slot | None
     properties: Mapping[str, Slot]
     hash: str
-    columns: frozenset[str]
+    columns: Mapping[str, Place]
     compiled: CompiledTemplate
 
     @property
@@ -61,9 +62,11 @@ class EventTemplate:
             folded = {name.casefold(): name for name in columns}
             close = difflib.get_close_matches(column.casefold(), folded, n=1)
             hint = f"; did you mean {folded[close[0]]!r}?" if close else ""
-            raise TemplateError(
-                f"the source has no column {column!r}{hint} (its columns: {', '.join(columns)})"
-            )
+            words = f"the source has no column {column!r}{hint}"
+            allowed = f" (its columns: {', '.join(columns)})"
+            if column in self.columns:
+                raise self.columns[column].error(words, allowed)
+            raise TemplateError(f"{words}{allowed}")
 
 
 def event_template(sync: Sync) -> EventTemplate:
@@ -84,7 +87,11 @@ def event_template(sync: Sync) -> EventTemplate:
         precise_total_amount_cents=slots.get("precise_total_amount_cents"),
         properties=properties,
         hash=_hash(sync),
-        columns=frozenset(_columns(slots, properties)),
+        columns={
+            name: place
+            for slot in (*properties.values(), *slots.values())
+            for name, place in slot_columns(slot).items()
+        },
         compiled=compiled_template(sync, slots, properties),
     )
 
@@ -151,11 +158,6 @@ def _literal(value: object, where: str) -> Literal:
     except ProblemError as error:
         raise TemplateError(f"{where}: {error.problem}: write text, a number or a date") from None
     return Literal(value)
-
-
-def _columns(slots: Mapping[str, Slot], properties: Mapping[str, Slot]) -> Iterator[str]:
-    for name, slot in {**slots, **{f"properties.{key}": slot for key, slot in properties.items()}}.items():
-        yield from slot_columns(slot, f"event.{name}")
 
 
 def _hash(sync: Sync) -> str:

@@ -108,6 +108,37 @@ def test_wrong_liquid(liquid: str, words: str) -> None:
     assert words in told
 
 
+@pytest.mark.parametrize(
+    ("liquid", "place", "line", "marks"),
+    [
+        (
+            "{{ row.x | dowcase }}",
+            "line 1, column 12",
+            "1 | {{ row.x | dowcase }}",
+            "    |            ^^^^^^^",
+        ),
+        ("a\n {{ subscription }}", "line 2, column 5", "2 |  {{ subscription }}", "    |     ^^^^^^^^^^^^"),
+        ("{{ row.first name }}", "line 1, column 14", "1 | {{ row.first name }}", "    |              ^^^^"),
+        ("{% nope %}", "line 1, column 4", "1 | {% nope %}", "    |    ^^^^"),
+        (
+            "{{ row['a b'][row] }}",
+            "line 1, column 15",
+            "1 | {{ row['a b'][row] }}",
+            "    |               ^^^",
+        ),
+    ],
+)
+def test_the_wrong_piece_is_underlined(liquid: str, place: str, line: str, marks: str) -> None:
+    """The line of the error tells line and column, its note shows the piece with its field."""
+    with pytest.raises(TemplateError) as raised:
+        event_template(usage_sync(mapping(properties={"p": liquid})))
+    assert place in str(raised.value)
+    [note] = raised.value.__notes__
+    field, shown, underlined = note.splitlines()
+    assert (field.strip(), shown) == ("event.properties.p", line)
+    assert underlined.startswith(marks[2:] + " ")
+
+
 @pytest.mark.parametrize("nested", [{"a": 1}, ["a"], {}])
 def test_nested_properties_are_refused(nested: object) -> None:
     """Lago knows flat properties only."""
@@ -187,7 +218,7 @@ def test_columns_of_a_template() -> None:
             )
         )
     )
-    assert template.columns == {"a", "b", "Column C", "d", "e", "f", "g", "h", "i"}
+    assert set(template.columns) == {"a", "b", "Column C", "d", "e", "f", "g", "h", "i"}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +236,9 @@ def test_misspelt_columns(liquid: str, columns: list[str], hint: str) -> None:
     template = event_template(usage_sync(mapping(properties={"p": liquid})))
     with pytest.raises(TemplateError) as raised:
         template.check_columns(columns)
+    assert str(raised.value).startswith("event.properties.p: the source has no column ")
     assert hint in str(raised.value)
+    assert f"^^^^^{'^' * (len(liquid) - 11)} the source" in raised.value.__notes__[0]
 
 
 def test_columns_the_sync_itself_needs() -> None:
