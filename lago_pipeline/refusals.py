@@ -1,7 +1,8 @@
 """Why a row cannot become a billed event: every reason, and what a person should do about it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
 
 class Reason(StrEnum):
@@ -51,12 +52,18 @@ REMEDIES: dict[Reason, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why one row cannot be billed: the reason's word and what was seen, shortened."""
+    """Why one row cannot be billed: the reason's word and what was seen, shortened, and in which field."""
 
     reason: Reason
     detail: str
+    field: str | None = None
 
     def __str__(self) -> str:
+        return f"{self.words} in {self.field}" if self.field else self.words
+
+    @property
+    def words(self) -> str:
+        """The problem without its field."""
         return f"{self.reason}: {self.detail}"
 
 
@@ -66,6 +73,11 @@ class ProblemError(ValueError):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.problem = Problem(reason, detail)
+
+    def within(self, field: str) -> Self:
+        """The same, told with the field of the event that has the problem."""
+        self.problem = replace(self.problem, field=field)
+        return self
 
 
 def shortened(value: object, limit: int = 60) -> str:

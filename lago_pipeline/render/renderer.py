@@ -1,5 +1,7 @@
 """One usage row to one event: the template's values, under Lago's rules for a single event."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -46,7 +48,7 @@ class EventRenderer:
             timestamp_ms=None,
             properties=None,
             body=None,
-            fingerprint=_fingerprint(str(problem).encode(errors="backslashreplace"), repr(row).encode()),
+            fingerprint=_fingerprint(problem.words.encode(errors="backslashreplace"), repr(row).encode()),
             problem=str(problem),
         )
 
@@ -82,7 +84,8 @@ class EventRenderer:
 
     def _timestamp_ms(self, row: Row) -> int:
         slot = self.template.timestamp
-        value = slot.value(row) if slot else row[self.sync.source.time_column]
+        with _told("timestamp"):
+            value = slot.value(row) if slot else row[self.sync.source.time_column]
         instant = plausible_timestamp_ms(value, self.sync.source.timezone)
         if not self.partition.holds(instant):
             raise ProblemError(
@@ -91,7 +94,7 @@ class EventRenderer:
         return instant
 
     def _properties(self, row: Row) -> dict[str, str]:
-        values = ((name, property_text(slot.value(row))) for name, slot in self.template.properties.items())
+        values = ((name, _property(name, slot, row)) for name, slot in self.template.properties.items())
         properties = {name: value for name, value in values if value is not None}
         for name, value in properties.items():
             check_characters(value, f"properties.{name}")
@@ -99,7 +102,8 @@ class EventRenderer:
 
     def _amount(self, row: Row) -> str | None:
         slot = self.template.precise_total_amount_cents
-        return amount_text(slot.value(row)) if slot else None
+        with _told("precise_total_amount_cents"):
+            return amount_text(slot.value(row)) if slot else None
 
     def _known(self, slot: Slot, row: Row) -> str | None:
         try:
@@ -110,12 +114,28 @@ class EventRenderer:
 
 
 def _identifier(slot: Slot, row: Row, missing: Reason) -> str:
-    value = slot.value(row)
-    text = "" if value is None else value_text(value)
+    field = missing.removeprefix("missing_")
+    with _told(field):
+        value = slot.value(row)
+        text = "" if value is None else value_text(value)
     if not text.strip():
         raise ProblemError(missing, f"the value is {shortened(value)}")
-    check_characters(text, missing.removeprefix("missing_"))
+    check_characters(text, field)
     return text
+
+
+def _property(name: str, slot: Slot, row: Row) -> str | None:
+    with _told(f"properties.{name}"):
+        return property_text(slot.value(row))
+
+
+@contextmanager
+def _told(field: str) -> Iterator[None]:
+    """Problems within are told with their field."""
+    try:
+        yield
+    except ProblemError as error:
+        raise error.within(field) from None
 
 
 def _body(

@@ -160,6 +160,25 @@ def test_the_end_of_time(value: datetime, expected: str) -> None:
     assert properties("{{ row.x | append: '' }}", x=value) == {"p": expected}
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("code", b"x", "unsupported_value: a value of type bytes in code"),
+        (
+            "external_subscription_id",
+            {"a": b"x"},
+            "unsupported_value: a value of type bytes in external_subscr",
+        ),
+        ("precise_total_amount_cents", "much", "not_a_number: 'much' in precise_total_amount_cents"),
+    ],
+)
+def test_a_problem_names_its_field(field: str, value: object, told: str) -> None:
+    """A person need not guess which of the event's fields a row cannot fill."""
+    assert (rendered(mapping(**{field: "{{ row.x }}"}), x=value).problem or "").startswith(told)
+    assert problem("{{ row.x }}", x=float("nan")) == "not_a_number: 'NaN' in properties.p"
+    assert problem("{{ row.x | plus: 1 }}", x="a").endswith(" in properties.p")
+
+
 def test_a_refused_row_says_what_is_known() -> None:
     """A refusal carries code and subscription where they can be had, and nothing that could be sent."""
     event = rendered(mapping(code="{{ row.code }}", properties={"p": "{{ row.x }}"}), code="c", x=b"x")
