@@ -2,61 +2,66 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 
 from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.event import Event
 
-Send = Callable[[list[Event]], BatchResult]
+Work = tuple[list[Event], Callable[[list[Event]], BatchResult]]
+"""Events, and what is to be done with them."""
 
 
 class Flight:
-    """Sends batches over worker threads, at most two a worker waiting, until `stop` is set."""
+    """Works over threads, at most two batches a worker waiting, until `stop` is set."""
 
     def __init__(self, concurrency: int, stop: threading.Event) -> None:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="lago-delivery")
         self._most = 2 * concurrency
         self._stop = stop
-        self._batches: dict[Future[BatchResult], list[Event]] = {}
+        self._flying: dict[Future[BatchResult], list[Event]] = {}
+        self._landed: SimpleQueue[Future[BatchResult]] = SimpleQueue()
 
-    def run(self, batches: Iterable[list[Event]], send: Send, taken: Callable[[BatchResult], None]) -> None:
-        """Send every batch and hand each result to `taken`; batches after a stop come back as pending.
+    def run(self, works: Iterable[Work], taken: Callable[[BatchResult], None]) -> None:
+        """Do every work and hand each result to `taken`; what comes after a stop comes back as pending.
 
-        When the caller's thread is interrupted, what is in flight still lands and is handed over; batches
-        that had not left are neither sent nor handed over.
+        When the caller's thread is interrupted, what is in flight still lands and is handed over, and what
+        no worker has begun is handed over as pending; the works that are left are not asked for.
         """
         try:
-            for batch in batches:
+            for batch, work in works:
                 if self._stop.is_set():
                     taken(BatchResult(pending=batch))
                     continue
-                self._batches[self._pool.submit(send, batch)] = batch
-                if len(self._batches) >= self._most:
-                    self._land(taken, FIRST_COMPLETED)
+                self._begin(batch, work)
+                self._land(taken, self._most - 1)
         except BaseException:
             self._stop.set()
             raise
         finally:
-            self._land_all(taken)
+            if self._stop.is_set():
+                self._recall()
+            self._land(taken, 0)
 
     def close(self) -> None:
         """End the worker threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _land_all(self, taken: Callable[[BatchResult], None]) -> None:
-        while self._batches:
+    def _begin(self, batch: list[Event], work: Callable[[list[Event]], BatchResult]) -> None:
+        future = self._pool.submit(work, batch)
+        self._flying[future] = batch
+        future.add_done_callback(self._landed.put)
+
+    def _recall(self) -> None:
+        """Take back the batches that no worker has begun; they land at once."""
+        for future in tuple(self._flying):
+            future.cancel()
+
+    def _land(self, taken: Callable[[BatchResult], None], most: int) -> None:
+        """Hand over what has landed, and wait until at most so many batches fly."""
+        while len(self._flying) > most or (self._flying and not self._landed.empty()):
+            future = self._landed.get()
+            batch = self._flying.pop(future)
             if self._stop.is_set():
-                self._recall(taken)
-            if self._batches:
-                self._land(taken, FIRST_COMPLETED)
-
-    def _recall(self, taken: Callable[[BatchResult], None]) -> None:
-        """Take back the batches that no worker has begun."""
-        for future in [future for future in self._batches if future.cancel()]:
-            taken(BatchResult(pending=self._batches.pop(future)))
-
-    def _land(self, taken: Callable[[BatchResult], None], when: str) -> None:
-        done, _ = wait(self._batches, return_when=when)
-        for future in done:
-            del self._batches[future]
-            taken(future.result())
+                self._recall()
+            taken(BatchResult(pending=batch) if future.cancelled() else future.result())

@@ -1,14 +1,14 @@
 """One run of one partition: plan a range of keys, send it, settle it, and go on to the next."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import sqlalchemy as sa
 
 from lago_pipeline.deliver.batches import batches
-from lago_pipeline.deliver.flight import Flight
+from lago_pipeline.deliver.flight import Flight, Work
 from lago_pipeline.deliver.progress import Progress
 from lago_pipeline.deliver.reader import lookups
 from lago_pipeline.deliver.result import BatchResult
@@ -72,24 +72,26 @@ class PartitionRun:
     def _deliver_all(self, file: EventsFile) -> None:
         flight = Flight(self.delivery.concurrency, self.stop)
         try:
-            self._deliver_groups(flight, file)
+            flight.run(self._works(file), self._take)
+            while self._duplicates:
+                flight.run(self._proofs(), self._take)
         finally:
             flight.close()
             self.settler.flush()
             self.settler.writer.wait()
 
-    def _deliver_groups(self, flight: Flight, file: EventsFile) -> None:
+    def _works(self, file: EventsFile) -> Iterator[Work]:
+        """All that is to be done, group by group: the next one is planned while others are in flight."""
         marks = self._marks()
         if marks and self.reads_back_unknown:
             self.sender.sleep(INGESTION_SECONDS)
         after: str | None = None
         for events in file.groups():
-            after = self._deliver_group(flight, events, KeyRange(after, events[-1].row_key), marks)
-        self._deliver_group(flight, [], KeyRange(after, None), marks)
+            yield from self._group(events, KeyRange(after, events[-1].row_key), marks)
+            after = events[-1].row_key
+        yield from self._group([], KeyRange(after, None), marks)
 
-    def _deliver_group(
-        self, flight: Flight, events: list[Event], keys: KeyRange, marks: list[tuple[str, str]]
-    ) -> str | None:
+    def _group(self, events: list[Event], keys: KeyRange, marks: list[tuple[str, str]]) -> Iterator[Work]:
         settler = self.settler
         plan = planned_range(self.engine, settler.sync_id, settler.partition, events, keys)
         self.tally.plan(plan, len(events))
@@ -99,22 +101,19 @@ class PartitionRun:
         settler.add(plan.refused)
         to_send = plan.to_send
         if self.reads_back_unknown and marks:
-            to_send = self._read_back(flight, to_send, marks)
-        if to_send and self.stop.is_set():
-            self._take(BatchResult(pending=list(to_send)))
-        elif to_send:
+            to_send = self._read_back(to_send, marks)
+        if to_send and not self.stop.is_set():
             self._mark(to_send)
-            flight.run(batches(to_send, self.delivery.batch_size), self._send, self._take)
-            self._prove(flight)
-        return keys.last
+        yield from ((batch, self._send) for batch in batches(to_send, self.delivery.batch_size))
+        yield from self._proofs()
 
     def _send(self, batch: list[Event]) -> BatchResult:
         return self.sender.send(batch, reads_back=self.reads_back_unknown)
 
-    def _prove(self, flight: Flight) -> None:
-        """Read back, many at once, what Lago called duplicates; after a stop they are pending."""
+    def _proofs(self) -> Iterator[Work]:
+        """Reading back, many at once, what Lago has called duplicates so far."""
         duplicates, self._duplicates = self._duplicates, []
-        flight.run(lookups(duplicates), self.sender.reader.prove, self._take)
+        return ((events, self.sender.reader.prove) for events in lookups(duplicates))
 
     def _forget(self, vanished: Sequence[Line]) -> None:
         if vanished:
@@ -123,9 +122,7 @@ class PartitionRun:
                 partial(forget, sync_id=settler.sync_id, partition=settler.partition, lines=vanished)
             )
 
-    def _read_back(
-        self, flight: Flight, events: Sequence[Event], marks: list[tuple[str, str]]
-    ) -> list[Event]:
+    def _read_back(self, events: Sequence[Event], marks: list[tuple[str, str]]) -> list[Event]:
         """Settle what an interrupted run may have sent; returns the events that Lago does not hold."""
         unknown = [event for event in events if any(first <= event.row_key <= last for first, last in marks)]
         known = {event.identity for event in unknown}
@@ -134,7 +131,11 @@ class PartitionRun:
             known.difference_update(event.identity for event in result.missing)
             self._take(result)
 
-        flight.run(lookups(unknown), self.sender.reader.find, taken)
+        flight = Flight(self.delivery.concurrency, self.stop)
+        try:
+            flight.run(((group, self.sender.reader.find) for group in lookups(unknown)), taken)
+        finally:
+            flight.close()
         return [event for event in events if event.identity not in known]
 
     def _mark(self, events: Sequence[Event]) -> None:

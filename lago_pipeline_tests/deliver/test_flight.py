@@ -1,12 +1,12 @@
 """Batches in flight."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from lago_pipeline.deliver.flight import Flight
+from lago_pipeline.deliver.flight import Flight, Work
 from lago_pipeline.deliver.result import BatchResult, accepted
 from lago_pipeline.event import Event
 from lago_pipeline_tests.deliver.world import event
@@ -29,6 +29,11 @@ def flying(concurrency: int = 3) -> Iterator[tuple[Flight, threading.Event]]:
 def landed(batch: list[Event]) -> BatchResult:
     """Everything accepted."""
     return BatchResult(outcomes=[accepted(item, 200) for item in batch])
+
+
+def each(batches: Iterable[list[Event]], send: Callable[[list[Event]], BatchResult]) -> Iterator[Work]:
+    """The same work for every batch."""
+    return ((batch, send) for batch in batches)
 
 
 class Gate:
@@ -63,7 +68,7 @@ def test_every_batch_lands_in_the_callers_thread() -> None:
         done.extend(outcome.event for outcome in result.outcomes)
 
     with flying() as (flight, _):
-        flight.run(BATCHES, landed, taken)
+        flight.run(each(BATCHES, landed), taken)
     assert sorted(item.row_key for item in done) == [batch[0].row_key for batch in BATCHES]
     assert threads == {threading.current_thread()}
 
@@ -72,7 +77,7 @@ def test_as_many_fly_at_once_as_are_allowed_and_no_more() -> None:
     """Three workers are three requests."""
     gate = Gate(3)
     with flying(3) as (flight, _):
-        flight.run(BATCHES, gate.send, lambda _: None)
+        flight.run(each(BATCHES, gate.send), lambda _: None)
     assert gate.peak == 3
 
 
@@ -92,7 +97,7 @@ def test_few_batches_are_taken_before_their_time() -> None:
         ahead.append(len(taken_from) - len(ahead))
 
     with flying(2) as (flight, _):
-        flight.run(source(), gate.send, taken)
+        flight.run(each(source(), gate.send), taken)
     assert len(ahead) == len(BATCHES)
     assert max(ahead) <= 4
 
@@ -107,7 +112,7 @@ def test_after_a_stop_batches_come_back_as_pending() -> None:
             if len(results) == 5:
                 stop.set()
 
-        flight.run(BATCHES, landed, taken)
+        flight.run(each(BATCHES, landed), taken)
     done = [outcome.event for result in results for outcome in result.outcomes]
     pending = [item for result in results for item in result.pending]
     assert len(done) >= 5
@@ -134,7 +139,7 @@ def test_an_interrupted_run_lands_what_is_in_flight(interruption: type[BaseExcep
 
     with flying(8) as (flight, stop):
         with pytest.raises(interruption):
-            flight.run(source(), send, taken)
+            flight.run(each(source(), send), taken)
         assert stop.is_set()
     assert sorted(item.row_key for item in done) == sorted(item.row_key for item in sent)
     assert len(sent) <= 3
@@ -157,7 +162,7 @@ def test_an_interrupted_run_takes_back_what_no_worker_has_begun() -> None:
         raise KeyboardInterrupt
 
     with flying(2) as (flight, _), pytest.raises(KeyboardInterrupt):
-        flight.run(source(), send, taken)
+        flight.run(each(source(), send), taken)
 
 
 def test_a_failure_in_a_worker_reaches_the_caller() -> None:
@@ -167,7 +172,7 @@ def test_a_failure_in_a_worker_reaches_the_caller() -> None:
         raise ZeroDivisionError
 
     with flying() as (flight, _), pytest.raises(ZeroDivisionError):
-        flight.run(BATCHES, broken, lambda _: None)
+        flight.run(each(BATCHES, broken), lambda _: None)
 
 
 def test_closing_ends_the_threads() -> None:
@@ -175,5 +180,5 @@ def test_closing_ends_the_threads() -> None:
     before = threading.active_count()
     ends: Callable[[BatchResult], None] = lambda _: None  # noqa: E731 - a name for nothing
     with flying() as (flight, _):
-        flight.run(BATCHES, landed, ends)
+        flight.run(each(BATCHES, landed), ends)
     assert threading.active_count() == before
