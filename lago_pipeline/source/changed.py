@@ -11,9 +11,8 @@ from lago_pipeline.errors import ConfigError
 from lago_pipeline.partition import Partition, from_epoch_ms
 from lago_pipeline.source.extent import Extent
 from lago_pipeline.source.query import SourceReader, SourceRows
-from lago_pipeline.source.session import Row
 from lago_pipeline.source.sieve import RowSieve
-from lago_pipeline.source.window import TimeKind, TimeWindow
+from lago_pipeline.source.window import Row, TimeKind, TimeWindow
 from lago_pipeline.sync import Sync
 
 MOST_ROWS = 1_000_000

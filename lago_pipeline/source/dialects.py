@@ -111,7 +111,7 @@ _MYSQL_KINDS = {
     **dict.fromkeys((0, 1, 2, 3, 4, 5, 8, 9, 246), TimeKind.EPOCH),  # exact, whole and real numbers
 }
 _MYSQL_ACCESS = {1044, 1045, 1049, 1129, 1130, 1251, 1698, 2049, 2054, 2059, 4151}
-_MYSQL_STOPPED = {1317, 1907, 1969, 3024}
+_MYSQL_STOPPED = {1317, 1969, 3024}
 _MYSQL_PASSING = {  # too many connections, a shutdown, a lost connection, a lock or a deadlock
     *(1040, 1041, 1042, 1043, 1053, 1105, 1158, 1159, 1160, 1161, 1184, 1203, 1205, 1213, 1226, 1927)
 }

@@ -10,13 +10,12 @@ import sqlalchemy as sa
 
 from lago_pipeline.source.dialects import Convert, Dialect, dialect_named
 from lago_pipeline.source.warehouse import source_errors
+from lago_pipeline.source.window import Row
 from lago_pipeline.sync import Sync
 
 CHUNK_ROWS = 5_000
 _READER_CHARACTERS = 63
 """How much PostgreSQL keeps of a session's name."""
-
-Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)

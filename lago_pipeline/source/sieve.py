@@ -10,15 +10,16 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import cached_property
 from itertools import compress
+from operator import add
 from typing import Any
 
 from lago_pipeline.source.window import Row, TimeWindow
 
 _HOUR = timedelta(hours=1)
 _DIGITS = str.maketrans("123456789", "000000000")
-_SHAPE = re.compile(r"0000-00-00(?:[ T]00:00(?P<seconds>:00(?:\.0+)?)?(?P<utc>Z)?)?")
+_SHAPE = re.compile(r"0000-00-00(?:[ T]00(?P<minutes>:00)(?P<seconds>:00(?:\.0+)?)?(?P<utc>Z)?)?")
 """A time as text, with its digits made 0: in UTC where a Z says so, else in the source's zone."""
-_HOUR_CHARACTERS, _MINUTE_TENS, _SECOND_TENS = 13, 14, 17
+_HOUR_TENS, _HOUR_CHARACTERS, _MINUTE_TENS, _SECOND_TENS = 11, 13, 14, 17
 _NUMBERS = frozenset((int, float, Decimal))
 _FIRST_SECOND, _LAST_SECOND = 946_684_800, 4_102_444_800
 """2000 and 2100: what is an epoch in seconds for sure."""
@@ -107,10 +108,7 @@ class RowSieve:
         return self._hours(UTC)
 
     def _hours(self, zone: tzinfo) -> Mapping[str, bool | None]:
-        """How a time begins that lies in the window, or may: by date alone, or by date and hour.
-
-        An hour that no day has means the day's beginning, as `instant_ms` has it.
-        """
+        """How a time begins that lies in the window, or may: by date alone, or by date and hour."""
         partition, found = self._window.partition, dict[str, bool | None]()
         start, end = (
             moment.astimezone(zone).replace(tzinfo=None) for moment in (partition.start, partition.end)
@@ -120,21 +118,19 @@ class RowSieve:
             is_whole = start <= hour and hour + _HOUR <= end
             found[f"{hour:%Y-%m-%d %H}"] = found[f"{hour:%Y-%m-%dT%H}"] = is_whole or None
             if hour.hour == 0:
-                day = f"{hour:%Y-%m-%d}"
-                found |= dict.fromkeys(
-                    (day, *(f"{day}{mark}{odd}" for mark in " T" for odd in range(24, 100)))
-                )
+                found[f"{hour:%Y-%m-%d}"] = None
             hour += _HOUR
         return found
 
 
 def _common_shape(texts: Sequence[str]) -> re.Match[str] | None:
-    """The shape of texts that are spelled alike, with minutes and seconds that exist; None for others."""
+    """The shape of texts that are spelled alike, with clock times that exist; None for others."""
     shape = texts[0].translate(_DIGITS)
     found, joined, width = _SHAPE.fullmatch(shape), "\n".join(texts), len(shape) + 1
     if found is None or joined.translate(_DIGITS) != "\n".join([shape] * len(texts)):
         return None
-    tens = joined[_MINUTE_TENS::width] if width > _MINUTE_TENS else "0"
-    if found["seconds"]:
-        tens += joined[_SECOND_TENS::width]
-    return found if max(tens) <= "5" else None
+    if found["minutes"]:
+        hours = map(add, joined[_HOUR_TENS::width], joined[_HOUR_TENS + 1 :: width])
+        tens = joined[_MINUTE_TENS::width] + (joined[_SECOND_TENS::width] if found["seconds"] else "")
+        return found if max(hours) <= "23" and max(tens) <= "5" else None
+    return found

@@ -37,6 +37,7 @@ FORMS = [
     "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M", "%Y-%m-%d",
     "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S.%fZ", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%S+02:00",
     "%Y%m%dT%H%M%S", "%Y-%m-%dT%H", "%Y-%m-%d %H:75:00", "%Y-%m-%d %H:00:60", "%Y-%m-%d 24:%M",
+    "%Y-%m-%dT25:%M:00Z", "%Y-%m-%d %H:75:00Z", "%Y-%m-%dT99Z",
     "%Y-%m-%dT99:%M:00", "%Y-%m-%d %H:%M:%S\n", "%Y-02-30 %H:%M:%S", "x%Y-%m-%d", "",
 ]  # fmt: skip
 Spelled = Callable[[datetime, ZoneInfo], object]

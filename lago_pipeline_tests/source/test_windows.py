@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lago_pipeline.partition import Partition
+from lago_pipeline.source.query import SourceReader
 from lago_pipeline.sync import Sync
 from lago_pipeline_tests.source.reading import days, engine_of, holder, hours, placed, usage_sync, write
 
@@ -130,6 +131,21 @@ def test_sqlite_in_every_spelling(spelling: Spelling, data: st.DataObject) -> No
         found = placed(engine, usage_sync("u", timezone=zone), run)
     expected = {number: holder(run, row.meant) for number, row in enumerate(drawn)}
     assert found == {number: keys for number, keys in expected.items() if keys}
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S.%fZ"])
+def test_sqlite_gives_no_other_days_than_it_must(form: str) -> None:
+    """Also at the turn of a year: else a day would be found by reading months of rows into Python."""
+    hours_of_weeks = [datetime(2025, 12, 20, tzinfo=UTC) + timedelta(hours=hour) for hour in range(24 * 42)]
+    with sqlite_rows(
+        "text", {number: at.strftime(form) for number, at in enumerate(hours_of_weeks)}
+    ) as engine:
+        for day in days(date(2025, 12, 30), 4, ZoneInfo("UTC")):
+            reader = SourceReader(engine, usage_sync("u"))
+            rows = reader.probe(day)
+            with reader.session(day) as session:
+                fetched = [row for chunk in session.chunks(rows.sql, rows.parameters) for row in chunk]
+            assert len(fetched) == 24
 
 
 TIMES = {
