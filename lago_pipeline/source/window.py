@@ -100,8 +100,9 @@ class TimeWindow:
         if self.kind is TimeKind.SQLITE:
             near = f"{column} >= :{prefix}start_near and {column} < :{prefix}end_near"
             ranges[0] = f"({ranges[0]} and ({near} or not {_SPELLED_OUT.format(column)}))"
-            # at the turn of a year, `2026-` lies between basic dates
-            ranges[1] = f"({ranges[1]} and substr({column}, 5, 1) <> '-')"
+            # at the turn of a year, `2026-` lies between basic dates, also between those that are numbers
+            for basic in (1, len(text)):
+                ranges[basic] = f"({ranges[basic]} and substr({column}, 5, 1) <> '-')"
         return " or ".join(ranges)
 
     def own_bounds(self) -> Mapping[str, object]:
