@@ -77,6 +77,17 @@ def test_every_filter(name: str) -> None:
         agree(maker)
 
 
+@pytest.mark.parametrize("operator", ["==", "!=", "<", ">", "<=", ">=", "contains"])
+def test_every_comparison(operator: str) -> None:
+    """Values of every type compare alike with every constant, on either side."""
+    rows = [{"id": 1, "at": NOON, "a": value} for value in EVERYTHING]
+    for constant in ("1", "2.50", "-7", "'text'", "'5'", "true", "nil", "empty", "blank"):
+        for condition in (f"row.a {operator} {constant}", f"{constant} {operator} row.a"):
+            event = mapping(properties={"p": f"{{{{ 'yes' if {condition} else 'no' }}}}"})
+            compiled, liquid, _ = both(event, rows)
+            assert compiled == liquid, condition
+
+
 def good(name: str) -> object:
     """A value that no filter minds."""
     return {"j": {"k": "v"}, "at": NOON}.get(name, f"{name} 12")
@@ -133,6 +144,8 @@ SPELLINGS: list[list[object]] = [
         "2026-01-05T100000",
         "2026-01-05 ",
     ],
+    ["2026-03-28 12:00:00", "2026-03-29 01:30:00", "2026-03-29 02:30:00", "2026-03-29 03:30:00"],
+    ["2026-10-25 01:30:00", "2026-10-25 02:30:00", "2026-10-25 03:30:00"],
     [1, None, 2**70],
     [0.1, 1e22, None],
     TIMES,
