@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from lago_pipeline.components.checks import CHECKS, check_specs, evaluations, summary
+from lago_pipeline.components.checks import CHECKS, all_evaluations, check_specs, summary
 from lago_pipeline.components.metadata import (
     UNSETTLED,
     Metadata,
@@ -171,7 +171,6 @@ def _delivered(
             yield from _told_apart(context, reports)
             raise
         reports.append(report)
-        yield from evaluations(context.asset_key, report)
     unsettled = [report for report in reports if not report.is_settled]
     if unsettled:
         yield from _told_apart(context, reports)
@@ -179,9 +178,10 @@ def _delivered(
         raise dg.Failure(
             description="\n".join(lines), metadata={UNSETTLED: len(unsettled)}, allow_retries=False
         )
+    yield from _all_good(context, [(report.partition_key, delivery_metadata(report)) for report in reports])
+    yield from all_evaluations(context, reports)
     for check in CHECKS:
         yield dg.Output(None, output_name=_check_output(context.asset_key, check))
-    yield from _all_good(context, [(report.partition_key, delivery_metadata(report)) for report in reports])
 
 
 def _all_good(context: dg.AssetExecutionContext, done: list[tuple[str, Metadata]]) -> Iterator[Any]:
@@ -195,6 +195,7 @@ def _told_apart(context: dg.AssetExecutionContext, reports: list[DeliveryReport]
     for report in reports:
         event = _materialization if report.is_settled else _observation
         yield event(context, report.partition_key, delivery_metadata(report))
+    yield from all_evaluations(context, reports)
 
 
 def _materialization(

@@ -79,6 +79,31 @@ def test_a_day_with_unbilled_usage_is_red_and_its_neighbours_green(warehouse: Pa
     assert table.records[0].data["reason"] == "missing_external_subscription_id"
 
 
+def test_each_day_shows_its_check_results(warehouse: Path) -> None:
+    """Dagster calls a result missing that does not point to the day's latest materialization."""
+    add_calls(warehouse, ("a", "2026-03-01 10:00:00", "s", 1), ("b", "2026-03-02 10:00:00", None, 2))
+    key = dg.AssetCheckKey(DELIVERIES, "all_accepted")
+    with dg.DagsterInstance.ephemeral() as instance:
+        materialize(instance, *DAYS)
+        add_calls(warehouse, ("c", "2026-03-01 11:00:00", None, 1))
+        materialize(instance, *DAYS)
+        records = instance.event_log_storage.get_asset_check_execution_history(key, limit=3)
+        latest = {
+            day: instance.fetch_materializations(
+                dg.AssetRecordsFilter(asset_key=DELIVERIES, asset_partitions=[day]), limit=1
+            ).records
+            for day in DAYS
+        }
+    targets = {}
+    for record in records:
+        event = record.event.dagster_event if record.event else None
+        assert event is not None
+        evaluation = event.asset_check_evaluation_data
+        target = evaluation.target_materialization_data
+        targets[evaluation.partition] = target.storage_id if target else None
+    assert targets == {day: found[0].storage_id if found else None for day, found in latest.items()}
+
+
 def test_a_green_day_turns_red_when_a_bad_row_comes_late(warehouse: Path) -> None:
     """Dagster shows a day as failed once its latest delivery left usage unbilled."""
     add_calls(warehouse, ("a", "2026-03-01 10:00:00", "s", 1))
