@@ -1,0 +1,148 @@
+"""Promises of the delivery that hold between its parts: the sender and its limits, the guard's two limits."""
+
+import threading
+from collections.abc import Mapping
+from time import sleep
+
+import pytest
+
+from lago_pipeline.deliver.result import accepted
+from lago_pipeline.deliver.send import BatchSender
+from lago_pipeline.deliver.settle import Settler
+from lago_pipeline.errors import ConfirmationNeeded, RetriableError
+from lago_pipeline.lago.client import LagoClient
+from lago_pipeline.lago.transport import Response
+from lago_pipeline.ledger.database import open_ledger
+from lago_pipeline.ledger.lock import partition_lock
+from lago_pipeline.ledger.writer import LedgerWriter
+from lago_pipeline.plan.guard import Volume, check_volume
+from lago_pipeline.sync import Delivery
+from lago_pipeline_tests.deliver.world import DAY, World, event
+from lago_pipeline_tests.lago.odd_server import API_KEY, Reply, odd_server
+
+
+def sender(client: LagoClient, world: World, **delivery: int) -> BatchSender:
+    """A sender on fake time that waits exactly a second before it tries again."""
+    return BatchSender(
+        client,
+        Delivery(**delivery),
+        stop=threading.Event(),
+        clock=world.time.clock,
+        sleep=world.time.sleep,
+        backoff=lambda _: 1.0,
+    )
+
+
+def test_a_budget_that_a_good_answer_calls_used_up_is_heeded_at_once(world: World) -> None:
+    """The next request waits until Lago allows more, before it must answer 429."""
+    used_up = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9"}
+    with odd_server() as odd, LagoClient(odd.api_url, API_KEY) as client:
+        odd.reply(Reply(200, headers=used_up), Reply(200))
+        made = sender(client, world)
+        made.send([event(1)])
+        assert world.time.sleeps == []
+        made.send([event(2)])
+    assert world.time.sleeps == [9.0]
+
+
+def test_lagos_trouble_lets_fewer_requests_fly(world: World) -> None:
+    """Each failed try halves what was allowed; a run that goes well keeps it."""
+    made = sender(world.client, world, concurrency=8, max_attempts=3)
+    made.send([event(1)])
+    assert made.concurrency.limit == 8
+    world.lago.set_faults([{"kind": "status", "status": 503, "times": 2, "path": "/events/batch"}])
+    made.send([event(2)])
+    assert made.concurrency.limit == 2
+
+
+class Crowded:
+    """Answers yes after a moment, and remembers how many requests were there at once."""
+
+    def __init__(self) -> None:
+        self.inside = self.peak = 0
+        self._lock = threading.Lock()
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
+        """As a transport does."""
+        del method, url, headers, body
+        with self._lock:
+            self.inside += 1
+            self.peak = max(self.peak, self.inside)
+        sleep(0.02)
+        with self._lock:
+            self.inside -= 1
+        return Response(200, {}, b"")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_no_more_requests_fly_than_are_allowed(world: World) -> None:
+    """Whoever sends, from however many threads."""
+    crowd = Crowded()
+    client = LagoClient("http://127.0.0.1:9/api/v1", API_KEY, transport=lambda _: crowd)
+    made = sender(client, world, concurrency=1)
+    threads = [threading.Thread(target=made.send, args=([event(number)],)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (crowd.peak, len(made.latencies)) == (1, 5)
+
+
+def test_fewer_than_a_thousand_events_are_never_unusual() -> None:
+    """However few are usual; a limit of the sync's own holds for them too."""
+    check_volume(Volume(to_send=999, usual=5, most=None), "usage", DAY)
+    with pytest.raises(ConfirmationNeeded, match="are 10 times the usual 5"):
+        check_volume(Volume(to_send=1000, usual=5, most=None), "usage", DAY)
+    with pytest.raises(ConfirmationNeeded, match="max_events_per_run"):
+        check_volume(Volume(to_send=999, usual=5, most=998), "usage", DAY)
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [
+        (5000, "and 2,000 are 10 times the usual 200"),
+        (1500, r"and 1,500 delivery\.max_events_per_run allows"),
+    ],
+)
+def test_of_two_limits_the_smaller_one_holds(most: int, words: str) -> None:
+    """What is usual, and what a person allowed."""
+    with pytest.raises(ConfirmationNeeded, match=words):
+        check_volume(Volume(to_send=6000, usual=200, most=most), "usage", DAY)
+
+
+def test_outcomes_wait_no_longer_than_a_second_for_their_commit(world: World) -> None:
+    """However slow Lago is: a run that dies has to verify a second's events, not an hour's."""
+    with LedgerWriter(world.ledger) as writer:
+        settler = Settler(writer, 1, DAY, "usage", 1, world.time.clock, lambda: 0)
+
+        def settled(number: int) -> int:
+            settler.add([accepted(event(number), 200)])
+            writer.wait()
+            return int(world.query("select count(*) from sent")[0][0])
+
+        assert settled(1) == 1
+        world.time.now += 0.9
+        assert settled(2) == 1
+        world.time.now += 0.2
+        assert settled(3) == 3
+
+
+def test_a_run_that_lost_its_lock_writes_nothing_more(postgres_database: str) -> None:
+    """Its session ended, so another run may hold the partition by now: no new session takes its place."""
+    engine = open_ledger(postgres_database)
+    with (
+        partition_lock(engine, 1, DAY, "run") as connection,
+        LedgerWriter(engine, connection) as writer,
+    ):
+        session = writer.now(lambda it: it.exec_driver_sql("select pg_backend_pid()").scalar_one())
+        with engine.begin() as other:
+            other.exec_driver_sql(f"select pg_terminate_backend({session}, 5000)")
+        for _ in range(2):
+            with pytest.raises(RetriableError):
+                writer.now(lambda it: it.exec_driver_sql("create table written (n int)"))
+        with engine.begin() as other:
+            found = other.exec_driver_sql("select to_regclass('written') is null").scalar_one()
+        assert found
+    engine.dispose()
