@@ -19,13 +19,21 @@ from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
 from liquid.context import RenderContext
 from liquid.expression import Expression
 from liquid.undefined import is_undefined
+from liquid.utils import ReadOnlyChainMap
 
 from lago_pipeline.render.filters import exact_filters
 from lago_pipeline.values import value_text
 
 
 class ExactContext(RenderContext):
-    """Looks values up in a row; a float becomes the decimal that it prints as."""
+    """Looks values up in a row; a float becomes the decimal that it prints as.
+
+    Without python-liquid's own `now` and `today`: an event does not depend on when it is rendered.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - python-liquid's
+        super().__init__(*arguments, **options)
+        self.scope = ReadOnlyChainMap(self.locals, self.globals, self.counters)
 
     def get_item(self, obj: Any, key: Any) -> Any:  # noqa: ANN401 - python-liquid's
         """One step of a path such as `row.meta.key`."""

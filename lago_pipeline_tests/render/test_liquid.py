@@ -250,6 +250,9 @@ def test_there_is_no_clock(word: str) -> None:
     """The time of the run never gets into an event, not by a literal and not by a column."""
     assert "the clock is not part of the row" in problem(f"{{{{ '{word}' | date: '%s' }}}}")
     assert "the clock is not part of the row" in problem("{{ row.x | date: '%s' }}", x=word)
+    sometimes = f"{{% if row.x %}}{{% assign {word} = 1 %}}{{% endif %}}{{{{ {word} }}}}"
+    assert text(sometimes, x=True) == "1"
+    assert word in problem(sometimes, x=False)
 
 
 def test_a_hightouch_timestamp() -> None:
