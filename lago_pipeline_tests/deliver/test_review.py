@@ -6,12 +6,14 @@ from time import sleep
 
 import pytest
 
-from lago_pipeline.deliver.result import accepted
+from lago_pipeline.deliver.result import BatchResult, accepted
 from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.settle import Settler
+from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.errors import ConfirmationNeeded, RetriableError
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.lago.transport import Response
+from lago_pipeline.lago.windows import Window
 from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.writer import LedgerWriter
@@ -146,3 +148,38 @@ def test_a_run_that_lost_its_lock_writes_nothing_more(postgres_database: str) ->
             found = other.exec_driver_sql("select to_regclass('written') is null").scalar_one()
         assert found
     engine.dispose()
+
+
+def test_a_batch_of_nothing_but_duplicates_is_an_answer() -> None:
+    """Lago is well: it only holds these events already, as after a lost ledger."""
+    tally = Tally()
+    lost = BatchResult(pending=[event(1)], pending_words="HTTP 503")
+    for result in (lost, lost, BatchResult(duplicates=[event(2)]), lost):
+        tally.take(result)
+    assert tally.stopped is None
+
+
+def test_the_search_for_an_event_on_which_lago_fails_takes_few_requests(world: World) -> None:
+    """All tries for the whole batch, two for each part of it: not six for each, with their backoffs."""
+    events = [event(number) for number in range(100)]
+    poison = event(50, properties=r'{"n":"\u0000"}')
+    sender(world.client, world, max_attempts=6).send([*events[:50], poison, *events[51:]])
+    assert len(world.held()) == 99
+    assert 6 < sum(world.requests("POST /events/batch").values()) <= 30
+
+
+def test_clickhouse_is_asked_before_parts_of_a_failed_batch_are_sent(clickhouse: World) -> None:
+    """The search for an event on which Lago fails must not bill those twice that it took before it failed."""
+    fault = {"kind": "commit_then_status", "status": 500, "times": 1, "path": "/events/batch"}
+    clickhouse.lago.set_faults([fault])
+    events = [event(number) for number in range(10)]
+    result = sender(clickhouse.client, clickhouse, max_attempts=1).send(events, reads_back=True)
+    assert (len(result.outcomes), len(clickhouse.held())) == (10, 10)
+
+
+def test_a_window_reaches_beyond_its_events() -> None:
+    """Servers before v1.48.0 may hold an event a little beside its instant."""
+    instant = event(1).timestamp_ms or 0
+    window = Window.around([event(1), event(2, timestamp_ms=instant + 5000)])
+    assert window.first_ms < instant
+    assert window.last_ms > instant + 5000
