@@ -19,7 +19,7 @@ from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.plan.guard import Volume, check_volume
 from lago_pipeline.sync import Delivery
-from lago_pipeline_tests.deliver.world import DAY, World, event
+from lago_pipeline_tests.deliver.world import DAY, World, event, row
 from lago_pipeline_tests.lago.odd_server import API_KEY, Reply, odd_server
 
 
@@ -183,3 +183,23 @@ def test_a_window_reaches_beyond_its_events() -> None:
     window = Window.around([event(1), event(2, timestamp_ms=instant + 5000)])
     assert window.first_ms < instant
     assert window.last_ms > instant + 5000
+
+
+def test_only_a_settled_run_makes_older_files_too_old(world: World) -> None:
+    """What an unsettled run left unbilled may be delivered from any file."""
+    world.now_ms = lambda: DAY.end_ms
+    assert not world.deliver([row("a", sub="")]).is_settled
+    world.now_ms = lambda: DAY.end_ms - 1
+    assert world.deliver([row("a")]).is_settled
+
+
+def test_the_metrics_are_noted_where_lago_refused_an_event(world: World) -> None:
+    """Once they change, the event is tried again at once."""
+    rule = {"kind": "refuse", "path": "/events/batch", "contains": "k00001"}
+    world.lago.set_faults([rule])
+    assert world.deliver([row("k00001")]).counts.rejected == 1
+    noted = "select count(*) from partitions where catalog_hash is not null"
+    assert world.query(noted) == [(1,)]
+    world.lago.clear_faults()
+    assert world.deliver([row("k00001")]).is_settled
+    assert world.query(noted) == [(0,)]
