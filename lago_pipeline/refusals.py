@@ -46,7 +46,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.BILLED_ELSEWHERE: "make source.primary_key unique over all time, or decide about the moved row",
     Reason.REFUSED_BY_LAGO: "correct the row or the billable metric; Lago's words say which",
     Reason.DIFFERENT_EVENT: "two rows share one transaction id, or the row changed after it was billed",
-    Reason.HIDDEN_EVENT: "Lago keeps the id of a deleted event: use another transaction_id_prefix",
+    Reason.HIDDEN_EVENT: "Lago keeps the id of a deleted event: send it by a sync of another name and prefix",
 }
 
 

@@ -20,7 +20,7 @@ _PASSING_HOME = ".tmp_dagster_home_"
 """What `dagster dev` calls the home that it makes and removes itself: no place for a ledger."""
 
 _EXAMPLES = {
-    WAREHOUSE_URL: "a SQLAlchemy URL such as postgresql://reader@db/warehouse",
+    WAREHOUSE_URL: "a SQLAlchemy URL such as postgresql+psycopg://reader@db/warehouse",
     LAGO_API_URL: "Lago's API with its path, such as https://api.getlago.com/api/v1",
     LAGO_API_KEY: "an API key of your Lago organization",
 }
