@@ -75,8 +75,8 @@ class PartitionsAttributes(dg.Model, dg.Resolvable):
     closing_delay: str = Field(
         default="1h", description="How long after its end a partition still waits for rows: 90s, 30m, 1h, 2d."
     )
-    per_run: int | None = Field(
-        default=None, ge=1, description="The most partitions in one run of a backfill: 7 days or 168 hours."
+    per_run: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="The most partitions in one run of a backfill: 7 days or 168 hours."
     )
 
     @field_validator("start")
@@ -104,11 +104,12 @@ class DeliveryAttributes(dg.Model, dg.Resolvable):
 
     batch_size: int = Field(default=100, ge=1, le=100, description="Events a request; Lago takes up to 100.")
     concurrency: int = Field(default=8, ge=1, le=64, description="Requests in flight at once.")
-    requests_per_second: float | None = Field(default=None, gt=0, description="A limit; none by default.")
+    requests_per_second: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="A limit; none by default."
+    )
     max_attempts: int = Field(default=6, ge=1, description="Tries of a batch before it is left pending.")
-    max_events_per_run: int | None = Field(
+    max_events_per_run: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        ge=1,
         description="A run that would send more events of a partition stops until a person confirms it; none "
         "by default. One that would send ten times the usual number stops in any case.",
     )

@@ -25,6 +25,15 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (wiring.per_run, component.schedule) == (7, "*/15 * * * *")
 
 
+def test_an_option_that_is_null_has_its_default() -> None:
+    """`null`, as the scaffold and the documentation write it, means no limit."""
+    nulls = {"requests_per_second": None, "max_events_per_run": None}
+    component = loaded(delivery=nulls, partitions={"start": "2026-03-01", "per_run": None}, schedule=None)
+    delivery = component.sync().delivery
+    assert (delivery.requests_per_second, delivery.max_events_per_run) == (None, None)
+    assert (component.wiring().per_run, component.schedule) == (7, None)
+
+
 def test_an_hourly_sync_takes_168_hours_a_run() -> None:
     """Hourly partitions have a week of them in one run of a backfill."""
     wiring = loaded(partitions={"start": "2026-03-01", "cadence": "hourly"}).wiring()
