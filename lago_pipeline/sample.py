@@ -9,12 +9,13 @@ from itertools import chain
 
 import sqlalchemy as sa
 
+from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.deliver.run import planned_range
-from lago_pipeline.deliver.send import BatchSender
+from lago_pipeline.deliver.send import INGESTION_SECONDS, BatchSender
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.event import Event
 from lago_pipeline.lago.client import LagoClient
-from lago_pipeline.ledger.events import KeyRange, mark_sending, read_lines
+from lago_pipeline.ledger.events import KeyRange, mark_sending, read_lines, read_marks
 from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.partitions import open_partition
 from lago_pipeline.ledger.registry import register
@@ -79,7 +80,10 @@ def send_samples(
         writer = stack.enter_context(LedgerWriter(ledger, connection))
         events = [sample.event for sample in samples]
         plan = planned_range(ledger, sync_id, partition, events, KeyRange(None, None))
-        run, lines = writer.now(partial(_begin, sync_id, pipeline, partition, plan))
+        reads_back = organization.events_store == "clickhouse"
+        run, lines, is_unclear = writer.now(partial(_begin, sync_id, pipeline, partition, plan))
+        if is_unclear and reads_back:
+            sender.sleep(INGESTION_SECONDS)
         settler = Settler(
             writer, sync_id, partition, sync.transaction_id_prefix, run, pipeline.clock, pipeline.now_ms
         )
@@ -89,7 +93,9 @@ def send_samples(
             is_same = line is not None and line.fingerprint == event.fingerprint
             words = ACCEPTED_BEFORE if is_same else "changed since it was accepted: not sent"
             if event in plan.to_send:
-                result = sender.deliver([event], reads_back=organization.events_store == "clickhouse")
+                result = sender.reader.find([event]) if is_unclear and reads_back else BatchResult()
+                if not result.outcomes and not result.pending:
+                    result = sender.deliver([event], reads_back=reads_back)
                 if result.error is not None:
                     raise result.error
                 outcomes, words = result.outcomes, result.pending_words
@@ -101,11 +107,15 @@ def send_samples(
 
 def _begin(
     sync_id: int, pipeline: Pipeline, partition: Partition, plan: Plan, connection: sa.Connection
-) -> tuple[int, Lines]:
-    """Record the run and what it is going to send; returns its number, and the partition's lines."""
+) -> tuple[int, Lines, bool]:
+    """Record the run and what it is going to send.
+
+    Returns its number, the partition's lines, and whether an earlier run may have sent more than they say.
+    """
     now_ms = pipeline.now_ms()
     open_partition(connection, sync_id, partition, now_ms)
     run = start_run(connection, sync_id, partition, pipeline.run_id, now_ms)
+    is_unclear = bool(read_marks(connection, sync_id, partition))
     keys = [event.row_key for event in plan.to_send] or [""]
     mark_sending(connection, sync_id, partition, run, min(keys), max(keys), now_ms)
-    return run, read_lines(connection, sync_id, partition, KeyRange(None, None))
+    return run, read_lines(connection, sync_id, partition, KeyRange(None, None)), is_unclear

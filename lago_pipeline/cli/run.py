@@ -66,7 +66,7 @@ def run(
                 if not as_json:
                     click.echo(_told(line), err=True)
     _print(lines, errors, as_json=as_json)
-    if errors or any(line["unbilled"] for line in lines):
+    if errors or any(line["unbilled"] or line["reasons"] for line in lines):
         raise click.exceptions.Exit(1)
 
 
@@ -109,7 +109,8 @@ def _chunk(partitions: list[Partition], deliver: Deliver) -> Generator[Line, Non
     lines, error = deliver(tried)
     yield from lines
     delivered = {line["partition"] for line in lines}
-    left = [each for each in partitions if each.key not in delivered] if len(partitions) > 1 else []
+    is_over = len(partitions) == 1 or any(line["pending"] for line in lines)  # Lago takes no more
+    left = [] if is_over else [each for each in partitions if each.key not in delivered]
     for each in left if error else []:
         tried = [each]
         lines, error = deliver(tried)

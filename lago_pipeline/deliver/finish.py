@@ -42,7 +42,7 @@ def _finished(
     if not tally.is_interrupted:
         ledger = tally.current(count_by_status(connection, sync_id, partition))
         laws = broken_laws(counts, source_rows=footer.rows, ledger=ledger)
-        if not counts.pending:
+        if not counts.pending and not tally.is_unclear:
             clear_marks(connection, sync_id, partition)
     report = DeliveryReport(
         partition_key=partition.key,

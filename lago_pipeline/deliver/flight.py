@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.event import Event
 
+_LISTEN_SECONDS = 0.2
 Work = tuple[list[Event], Callable[[list[Event]], BatchResult]]
 """Events, and what is to be done with them."""
 
@@ -20,7 +22,7 @@ class Flight:
         self._most = 2 * concurrency
         self._stop = stop
         self._flying: dict[Future[BatchResult], list[Event]] = {}
-        self._landed: SimpleQueue[Future[BatchResult]] = SimpleQueue()
+        self._landed: SimpleQueue[object] = SimpleQueue()
 
     def run(self, works: Iterable[Work], taken: Callable[[BatchResult], None]) -> None:
         """Do every work and hand each result to `taken`; what comes after a stop comes back as pending.
@@ -59,9 +61,20 @@ class Flight:
 
     def _land(self, taken: Callable[[BatchResult], None], most: int) -> None:
         """Hand over what has landed, and wait until at most so many batches fly."""
-        while len(self._flying) > most or (self._flying and not self._landed.empty()):
-            future = self._landed.get()
-            batch = self._flying.pop(future)
+        while landed := self._next(most):
+            batch = self._flying.pop(landed)
             if self._stop.is_set():
                 self._recall()
-            taken(BatchResult(pending=batch) if future.cancelled() else future.result())
+            taken(BatchResult(pending=batch) if landed.cancelled() else landed.result())
+
+    def _next(self, most: int) -> Future[BatchResult] | None:
+        """One that has landed; None where none has and no more than so many fly.
+
+        What flies is asked itself: an interrupt may take a word from the queue that nobody heard.
+        """
+        while True:
+            landed = next((future for future in self._flying if future.done()), None)
+            if landed is not None or len(self._flying) <= most:
+                return landed
+            with suppress(Empty):
+                self._landed.get(timeout=_LISTEN_SECONDS)

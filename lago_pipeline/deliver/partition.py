@@ -7,11 +7,9 @@ import sqlalchemy as sa
 
 from lago_pipeline.deliver.finish import finish
 from lago_pipeline.deliver.progress import Progress
-from lago_pipeline.deliver.run import PartitionRun
+from lago_pipeline.deliver.run import PartitionRun, count_to_send
 from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.settle import Settler
-from lago_pipeline.deliver.tally import Tally
-from lago_pipeline.errors import ConfirmationNeeded
 from lago_pipeline.ledger.partitions import (
     PartitionRecord,
     open_partition,
@@ -21,7 +19,13 @@ from lago_pipeline.ledger.partitions import (
 from lago_pipeline.ledger.runs import start_run
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.partition import Partition
-from lago_pipeline.plan.guard import Volume, check_snapshot, check_volume, collapse_words, is_nothing_new
+from lago_pipeline.plan.guard import (
+    check_snapshot,
+    check_volume,
+    collapse_words,
+    is_nothing_new,
+    volume_limit,
+)
 from lago_pipeline.report import DeliveryReport
 from lago_pipeline.spool.events import EventsFile, EventsFooter
 from lago_pipeline.sync import Sync
@@ -66,6 +70,9 @@ class PartitionDelivery:
         partition_run = self._run(beginning)
         try:
             self._deliver(partition_run, beginning, file, confirmed=confirmed)
+        except BaseException as error:
+            partition_run.tally.interrupt(file.footer.events, error)
+            raise
         finally:
             seconds = self.clock() - started
             report = finish(partition_run, file.footer, self.sync.closing_delay, seconds)
@@ -108,18 +115,14 @@ class PartitionDelivery:
         if words := collapse_words(footer.events, beginning.accepted):
             self.progress.say(f"{self.sync.name} {self.partition.key}: {words}")
         if not confirmed:
-            self._guard(tally, beginning, footer)
+            self._guard(beginning, file)
         partition_run.deliver(file)
 
-    def _guard(self, tally: Tally, beginning: Beginning, footer: EventsFooter) -> None:
+    def _guard(self, beginning: Beginning, file: EventsFile) -> None:
         """Raise ConfirmationNeeded before the first event of an unusual number of them; all are pending."""
-        volume = Volume(
-            to_send=footer.events - footer.problems - beginning.accepted,
-            usual=beginning.usual_rows,
-            most=self.sync.delivery.max_events_per_run,
-        )
-        try:
-            check_volume(volume, self.sync.name, self.partition)
-        except ConfirmationNeeded as error:
-            tally.interrupt(footer.events, error)
-            raise
+        footer = file.footer
+        limit = volume_limit(beginning.usual_rows, self.sync.delivery.max_events_per_run)
+        if limit is None or footer.events - footer.problems <= limit.events:
+            return
+        count = count_to_send(self.writer.engine, self.sync_id, self.partition, file)
+        check_volume(count, limit, self.sync.name, self.partition)

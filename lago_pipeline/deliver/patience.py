@@ -14,13 +14,17 @@ from lago_pipeline.lago.answers import Answer, Meaning
 logger = logging.getLogger(__name__)
 
 MAX_THROTTLES = 100
-"""So many 429 answers to one request end its tries."""
+MAX_THROTTLED_SECONDS = 3600.0
+"""So many 429 answers to one request, or so long a wait in all, end its tries."""
+
+MAX_SILENCE = 18
+"""So many requests in a row without any answer of Lago's: others are not tried again before one has come."""
 
 _AGAIN = (Meaning.UNCERTAIN, Meaning.THROTTLED)
 BACKOFF = wait_exponential(multiplier=0.5, max=30) + wait_random(0, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Patience:
     """Tries a request until Lago answers it. `stop`, once set, ends further tries.
 
@@ -34,18 +38,26 @@ class Patience:
     backoff: Callable[[RetryCallState], float] = BACKOFF
     retries: list[str] = field(default_factory=list)
     tell: Callable[[int, str, float], object] = lambda *_: None
+    _silence: int = 0
 
     def answer(self, request: Callable[[], Answer], max_attempts: int) -> Answer:
         """The last answer to a request, after as many tries as are allowed."""
+
+        def asked() -> Answer:
+            answer = request()
+            is_silent = answer.meaning is Meaning.UNCERTAIN and answer.status != 500
+            self._silence = self._silence + 1 if is_silent else 0  # a lost count among threads does no harm
+            return answer
+
         retrying = Retrying(
             retry=retry_if_result(lambda answer: answer.meaning in _AGAIN),
-            stop=_Tries(max_attempts, self.stop),
+            stop=_Tries(max_attempts, lambda: self.stop.is_set() or self._silence >= MAX_SILENCE),
             wait=self._wait,
             sleep=self._nap,
             before_sleep=self._before_sleep,
             retry_error_callback=_answer,
         )
-        answer: Answer = retrying(request)
+        answer: Answer = retrying(asked)
         return answer
 
     def _wait(self, state: RetryCallState) -> float:
@@ -69,15 +81,19 @@ class Patience:
 class _Tries:
     """Ends a request's tries; those that Lago throttled with a time to come back use up none."""
 
-    def __init__(self, most: int, stop: threading.Event) -> None:
+    def __init__(self, most: int, is_hopeless: Callable[[], bool]) -> None:
         self._most = most
-        self._stop = stop
+        self._is_hopeless = is_hopeless
         self._throttled = 0
+        self._throttled_seconds = 0.0
 
     def __call__(self, state: RetryCallState) -> bool:
-        self._throttled += _answer(state).wait_seconds is not None
+        told = _answer(state).wait_seconds
+        self._throttled += told is not None
+        self._throttled_seconds += told or 0.0
         used = state.attempt_number - self._throttled
-        return self._stop.is_set() or self._throttled >= MAX_THROTTLES or used >= self._most
+        is_throttled = self._throttled >= MAX_THROTTLES or self._throttled_seconds > MAX_THROTTLED_SECONDS
+        return self._is_hopeless() or is_throttled or used >= self._most
 
 
 def _answer(state: RetryCallState) -> Answer:

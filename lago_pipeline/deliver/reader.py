@@ -113,6 +113,8 @@ class Reader:
 
         def once() -> Answer:
             self.patience.pace.wait_turn()
+            if self.patience.stop.is_set():
+                return Answer(Meaning.UNCERTAIN, None, "the run was stopped")
             try:
                 found.append(read())
             except LagoUnavailable as error:

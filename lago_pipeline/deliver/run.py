@@ -44,6 +44,16 @@ def planned_range(
     return plan_range(events, lines, elsewhere)
 
 
+def count_to_send(engine: sa.Engine, sync_id: int, partition: Partition, file: EventsFile) -> int:
+    """How many events of a file a run would send."""
+    count, after = 0, None
+    for events in file.groups():
+        keys = KeyRange(after, events[-1].row_key)
+        count += len(planned_range(engine, sync_id, partition, events, keys).to_send)
+        after = keys.last
+    return count
+
+
 @dataclass(slots=True)
 class PartitionRun:
     """Delivers the events of one open file; the caller holds the partition's lock.
@@ -63,13 +73,6 @@ class PartitionRun:
 
     def deliver(self, file: EventsFile) -> None:
         """Bring every event of the file to its final state, or count it as pending."""
-        try:
-            self._deliver_all(file)
-        except BaseException as error:
-            self.tally.interrupt(file.footer.events, error)
-            raise
-
-    def _deliver_all(self, file: EventsFile) -> None:
         flight = Flight(self.delivery.concurrency, self.stop)
         try:
             flight.run(self._works(file), self._take)

@@ -23,7 +23,7 @@ INGESTION_SECONDS = 15.0
 """ClickHouse shows an event so long after Lago took it: before that, its absence proves nothing."""
 
 _SPLIT_ATTEMPTS = 2
-_MOST_FAILURES = 7
+_MOST_FAILURES = 15
 """So many 500s to a batch and its parts, and no success: it is Lago that fails, not one event."""
 
 _STOPPED = Answer(Meaning.UNCERTAIN, None, "")
@@ -54,7 +54,7 @@ class BatchSender:
         self.sleep = sleep or stop.wait
         self.max_attempts = delivery.max_attempts
         self.most_events = delivery.batch_size
-        self.pace = Pace(delivery.requests_per_second, clock=clock, sleep=self.sleep)
+        self.pace = Pace(delivery.requests_per_second, clock=clock, sleep=self.sleep, is_over=stop.is_set)
         self.concurrency = Concurrency(delivery.concurrency, clock)
         self.patience = Patience(self.pace, stop, self.sleep, backoff, tell=retried)
         self.reader = Reader(client, self.patience, delivery.max_attempts)

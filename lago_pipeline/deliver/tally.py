@@ -19,7 +19,10 @@ _DUE = (*Status, "pending")
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of one run, and why it stopped, where it did; `error` is to be raised at its end."""
+    """Counts of one run, and why it stopped, where it did; `error` is to be raised at its end.
+
+    It `is_unclear` once Lago failed on an event that it may hold all the same.
+    """
 
     counted: Counter[str] = field(default_factory=Counter)
     oldest_ms: int | None = None
@@ -27,6 +30,7 @@ class Tally:
     error: ConfigError | None = None
     is_interrupted: bool = False
     needs_confirmation: bool = False
+    is_unclear: bool = False
     _exhausted: int = 0
     _pending_words: str = ""
     _refused_before: dict[tuple[str, int], Line] = field(default_factory=dict)
@@ -51,6 +55,8 @@ class Tally:
         self.counted["pending"] += len(result.pending)
         for outcome in outcomes if self._refused_before else ():
             self._refused_before.pop(outcome.event.identity, None)
+        if any(outcome.http_status and outcome.http_status >= 500 for outcome in outcomes):
+            self.is_unclear = True
         self._saw([outcome.event for outcome in outcomes if outcome.status is Status.ACCEPTED])
         self._saw(result.pending)
         self._notice(result)

@@ -1,5 +1,6 @@
 """What an answer of Lago means for the events that were sent (LAGO.md 1.6 and section 9)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -8,6 +9,7 @@ import orjson
 
 _DUPLICATE = {"transaction_id": ["value_already_exist"]}
 _MOST_WAIT_SECONDS = 3600.0
+_EVENTS = re.compile(rb"\{\s*\"events\"\s*:")
 
 
 class Meaning(StrEnum):
@@ -95,10 +97,10 @@ def stop_words(status: int) -> str:
 def _success(headers: Mapping[str, str], body: bytes) -> Answer:
     """The ingest service answers with an empty body; a page in HTML is not Lago's answer.
 
-    A JSON object is told by its ends: its text, every event once more, says nothing that we do not know.
+    Lago's is told by its ends: its text, every event once more, says nothing that we do not know.
     """
     text = body.strip()
-    if text and not (text.startswith(b"{") and text.endswith(b"}")):
+    if text and not (_EVENTS.match(text) and text.endswith(b"}")):
         kind = headers.get("content-type", "no content type")
         return Answer(Meaning.UNCERTAIN, 200, f"HTTP 200 whose body is not Lago's ({kind})")
     return Answer(Meaning.ACCEPTED, 200, "accepted")

@@ -21,7 +21,7 @@ def difference(event: Event, held: Mapping[str, object]) -> str | None:
         return f"Lago holds code {shortened(held.get('code'))}"
     if held.get("external_subscription_id") != event.external_subscription_id:
         return f"Lago holds subscription {shortened(held.get('external_subscription_id'))}"
-    if _held_ms(held) != event.timestamp_ms:
+    if not _is_same_instant(_held_ms(held), event.timestamp_ms):
         return f"Lago holds timestamp {shortened(held.get('timestamp'))}"
     properties = held.get("properties")
     return _property_difference(event, properties if isinstance(properties, dict) else {})
@@ -41,6 +41,11 @@ def _is_same(ours: str, theirs: object) -> bool:
         return Decimal(ours) == Decimal(str(theirs))
     except InvalidOperation:
         return False
+
+
+def _is_same_instant(theirs_ms: int | None, ours_ms: int | None) -> bool:
+    """Servers before v1.48.0 parsed seconds as floats, and print what that makes a millisecond less."""
+    return theirs_ms is not None and ours_ms is not None and 0 <= ours_ms - theirs_ms <= 1
 
 
 def _held_ms(held: Mapping[str, object]) -> int | None:

@@ -13,12 +13,11 @@ _FEWEST_EVENTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
-    """Events that a run would send, the usual rows of a partition if known, and the most a sync allows."""
+class Limit:
+    """How many events a run may send without a person, and in words why no more."""
 
-    to_send: int
-    usual: int | None
-    most: int | None
+    events: int
+    why: str
 
 
 def check_template(footer: EventsFooter, template_hash: str, partition: Partition) -> None:
@@ -40,18 +39,25 @@ def check_snapshot(footer: EventsFooter, record: PartitionRecord | None, partiti
         )
 
 
-def check_volume(volume: Volume, sync: str, partition: Partition) -> None:
-    """Raise ConfirmationNeeded where a run would send more than a sync allows, or many times the usual."""
-    limit, why = volume.most, "delivery.max_events_per_run allows"
-    if volume.usual is not None and volume.to_send >= _FEWEST_EVENTS:
-        usual_limit = _MANY_TIMES * volume.usual
-        if limit is None or usual_limit < limit:
-            limit, why = usual_limit, f"are {_MANY_TIMES} times the usual {volume.usual:,}"
-    if limit is not None and volume.to_send > limit:
-        key = partition.key
+def volume_limit(usual: int | None, most: int | None) -> Limit | None:
+    """The smaller of what a sync allows and many times the usual rows of a partition; None for no limit."""
+    limits = []
+    if most is not None:
+        limits.append(Limit(most, "delivery.max_events_per_run allows"))
+    if usual is not None:
+        many = max(_MANY_TIMES * usual, _FEWEST_EVENTS - 1)
+        limits.append(Limit(many, f"are {_MANY_TIMES} times the usual {usual:,}"))
+    return min(limits, key=lambda limit: limit.events, default=None)
+
+
+def check_volume(events: int, limit: Limit, sync: str, partition: Partition) -> None:
+    """Raise ConfirmationNeeded where a run would send more events of a partition than its limit."""
+    key = partition.key
+    if events > limit.events:
         raise ConfirmationNeeded(
-            f"partition {key}: {volume.to_send:,} events would be sent, and {limit:,} {why}: look for a join "
-            f"that multiplies rows; to send them, lago-pipeline run {sync} --from {key} --to {key} --confirm"
+            f"partition {key}: {events:,} events would be sent, and {limit.events:,} {limit.why}: look for a "
+            "join that multiplies rows; to send them, "
+            f"lago-pipeline run {sync} --from {key} --to {key} --confirm"
         )
 
 

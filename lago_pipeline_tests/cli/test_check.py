@@ -223,7 +223,7 @@ def test_a_refused_key(command: Command, monkeypatch: pytest.MonkeyPatch) -> Non
             "does not answer as Lago does (404)",
             "it ends in /api/v1",
         ),
-        (lambda _: "http://127.0.0.1:1/api/v1", "cannot be reached: nothing accepts connections there", "that Lago runs"),
+        (lambda _: "http://127.0.0.1:1/api/v1", "nothing accepts connections there", "that Lago runs"),
         (lambda _: "https://lago.example/api/v1", "only to a Lago on this machine", "check LAGO_API_URL"),
     ],
 )

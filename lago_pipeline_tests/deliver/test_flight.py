@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty
 
 import pytest
 
@@ -173,6 +174,21 @@ def test_a_failure_in_a_worker_reaches_the_caller() -> None:
 
     with flying() as (flight, _), pytest.raises(ZeroDivisionError):
         flight.run(each(BATCHES, broken), lambda _: None)
+
+
+def test_a_landing_that_nobody_heard_of_is_noticed() -> None:
+    """An interrupt may come between the word that a batch has landed and its being taken."""
+    done: list[Event] = []
+
+    def taken(result: BatchResult) -> None:
+        done.extend(outcome.event for outcome in result.outcomes)
+        with suppress(Empty):
+            while True:
+                flight._landed.get_nowait()
+
+    with flying() as (flight, _):
+        flight.run(each(BATCHES[:6], landed), taken)
+    assert len(done) == 6
 
 
 def test_closing_ends_the_threads() -> None:

@@ -68,6 +68,18 @@ def test_few_events_and_few_days_are_never_unusual(world: World) -> None:
     assert world.deliver(usage(DAYS[3], 1500), DAYS[3]).is_settled
 
 
+def test_new_keys_for_old_usage_are_noticed(world: World) -> None:
+    """What was accepted under other keys is no reason to send as many again; nor is an interrupted run."""
+    ordinary(world)
+    world.deliver(usage(DAYS[4], 999), DAYS[4])
+    with world.ledger.begin() as connection:
+        connection.exec_driver_sql("update partitions set accepted = 0, unchanged = 0, digest = null")
+    assert world.deliver(usage(DAYS[4], 1050), DAYS[4]).counts.accepted == 51
+    renamed = [row(f"new-{each[0]}", *each[4:], ts=each[1]) for each in usage(DAYS[4], 1050)]
+    with pytest.raises(ConfirmationNeeded, match="1,050 events would be sent"):
+        world.deliver(renamed, DAYS[4])
+
+
 def test_a_limit_of_its_own_stops_a_run(world: World) -> None:
     """`delivery.max_events_per_run`, whatever is usual; events that cannot be sent do not count."""
     world.sync = replace(SYNC, delivery=Delivery(max_events_per_run=10))

@@ -17,7 +17,7 @@ from lago_pipeline.lago.windows import Window
 from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.writer import LedgerWriter
-from lago_pipeline.plan.guard import Volume, check_volume
+from lago_pipeline.plan.guard import check_volume, volume_limit
 from lago_pipeline.sync import Delivery
 from lago_pipeline_tests.deliver.world import DAY, World, event, row
 from lago_pipeline_tests.lago.odd_server import API_KEY, Reply, odd_server
@@ -92,13 +92,20 @@ def test_no_more_requests_fly_than_are_allowed(world: World) -> None:
     assert (crowd.peak, len(made.latencies)) == (1, 5)
 
 
+def check(events: int, *, usual: int | None, most: int | None) -> None:
+    """Raise where so many events would be unusual."""
+    limit = volume_limit(usual, most)
+    assert limit is not None
+    check_volume(events, limit, "usage", DAY)
+
+
 def test_fewer_than_a_thousand_events_are_never_unusual() -> None:
     """However few are usual; a limit of the sync's own holds for them too."""
-    check_volume(Volume(to_send=999, usual=5, most=None), "usage", DAY)
+    check(999, usual=5, most=None)
     with pytest.raises(ConfirmationNeeded, match="are 10 times the usual 5"):
-        check_volume(Volume(to_send=1000, usual=5, most=None), "usage", DAY)
+        check(1000, usual=5, most=None)
     with pytest.raises(ConfirmationNeeded, match="max_events_per_run"):
-        check_volume(Volume(to_send=999, usual=5, most=998), "usage", DAY)
+        check(999, usual=5, most=998)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +118,7 @@ def test_fewer_than_a_thousand_events_are_never_unusual() -> None:
 def test_of_two_limits_the_smaller_one_holds(most: int, words: str) -> None:
     """What is usual, and what a person allowed."""
     with pytest.raises(ConfirmationNeeded, match=words):
-        check_volume(Volume(to_send=6000, usual=200, most=most), "usage", DAY)
+        check(6000, usual=200, most=most)
 
 
 def test_outcomes_wait_no_longer_than_a_second_for_their_commit(world: World) -> None:

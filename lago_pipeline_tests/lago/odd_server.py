@@ -15,7 +15,7 @@ class Reply:
     """One answer; `stall` stops in the middle of the body, `cut` closes the connection there."""
 
     status: int = 200
-    body: bytes = b"{}"
+    body: bytes = b'{"events":[]}'
     headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
     stall: bool = False
     cut: bool = False
