@@ -43,6 +43,7 @@ attributes:
   #   concurrency: 8  # requests in flight at once
   #   requests_per_second: null  # a limit
   #   max_attempts: 6  # tries of a batch before it is left pending
+  #   max_events_per_run: null  # more of a partition wait until a person confirms them
   # destination: lago_eu  # the key of another LagoResource of your project
   # transaction_id_prefix: NAME  # keep it when you rename the sync: ids stay the same
   # retention:

@@ -1,4 +1,4 @@
-"""One browser a process, and a page of its own for each test."""
+"""A browser for a test, which ends with it: its event loop would hide those of other tests."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from lago_pipeline_tests.browser.chromium import running_chromium
 _DEADLINE_MS = 60_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def chromium() -> Iterator[Browser]:
     """The browser."""
     with running_chromium() as browser:
