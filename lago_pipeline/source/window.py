@@ -185,7 +185,9 @@ class TimeWindow:
     def _near_days(self) -> Mapping[str, str]:
         """The days of the partition in the source's zone and in UTC, and one more where clocks change."""
         more = _DAY if self.clock_change else timedelta(0)
-        first, last = self.partition.start - more, self.partition.end - _MILLISECOND + more
+        # in UTC: a zone's own arithmetic is that of its clock on the wall
+        start, end = self.partition.start.astimezone(UTC), self.partition.end.astimezone(UTC)
+        first, last = start - more, end - _MILLISECOND + more
         starts = {first.astimezone(zone).date() for zone in (self.zone, UTC)}
         ends = {last.astimezone(zone).date() + _DAY for zone in (self.zone, UTC)}
         return {"start_near": f"{min(starts)}", "end_near": f"{max(ends)}"}

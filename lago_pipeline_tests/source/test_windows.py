@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from lago_pipeline.partition import Partition
 from lago_pipeline.source.query import SourceReader
-from lago_pipeline.sync import Sync
+from lago_pipeline.sync import Source, Sync
 from lago_pipeline_tests.source.reading import days, engine_of, holder, hours, placed, usage_sync, write
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -330,3 +331,21 @@ def test_a_query_s_own_bounds_split_rows_alike(times: Times, column: str, bounds
     sync = usage_sync(query=f"select * from u where {bounds}", time_column=column, timezone=BERLIN)
     expected = {number: holder(run, stored.meant) for number, stored in enumerate(drawn)}
     assert times.placed(sync, run) == {number: keys for number, keys in expected.items() if keys}
+
+
+def test_the_doubled_hour_is_found_where_times_are_in_utc(tmp_path: Path) -> None:
+    """A partition ends at an hour that its own zone has twice; SQLite is asked for days of UTC."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/usage.db", poolclass=sa.NullPool)
+    texts = [f"2026-10-25T{hour:02d}:30:00Z" for hour in range(4)]
+    with engine.begin() as connection:
+        connection.exec_driver_sql("create table calls (id text, called_at text)")
+        connection.exec_driver_sql("insert into calls values (?, ?)", [(text, text) for text in texts])
+    source = Source(("id",), "called_at", table="calls")
+    sync = Sync("calls", source, {"code": "c", "external_subscription_id": "s"}, "calls", "lago")
+    for hour, text in enumerate(texts):
+        start = datetime(2026, 10, 25, hour, tzinfo=UTC)
+        end = start + timedelta(hours=1)
+        partition = Partition(text, start.astimezone(BERLIN), end.astimezone(BERLIN))
+        reader = SourceReader(engine, sync, "run")
+        found = [row[0] for chunk in reader.stream(reader.probe(partition)) for row in chunk]
+        assert found == [text]
