@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
 
 import sqlalchemy as sa
 
 from lago_pipeline.collecting import rare_collections
 from lago_pipeline.deliver.partition import PartitionDelivery
 from lago_pipeline.deliver.progress import Progress
-from lago_pipeline.deliver.run import planned_range
+from lago_pipeline.deliver.run import planned_groups
 from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.errors import FatalError, RetriableError
@@ -25,7 +24,6 @@ from lago_pipeline.lago.catalog import catalog_hash
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.catalog import is_catalog_watched, save_catalog_hash
 from lago_pipeline.ledger.database import reading, writing
-from lago_pipeline.ledger.events import KeyRange
 from lago_pipeline.ledger.lock import WAIT_SECONDS, partition_lock
 from lago_pipeline.ledger.registry import RegisteredSync, register
 from lago_pipeline.ledger.writer import LedgerWriter
@@ -129,16 +127,13 @@ class Pipeline:
 
         `known` is the sync as the ledger knows it, if it does. Events that would be sent count as pending.
         """
-        tally, after = Tally(), None
-        reasons: set[str] = set()
+        tally, reasons = Tally(), set[str]()
+        sync_id = known.sync_id if known else None
         with events_opened(self.spool.events(self.sync.name, partition.key)) as file:
-            for events in chain(file.groups(), [[]]):
-                keys = KeyRange(after, events[-1].row_key if events else None)
-                planned = planned_range(ledger, known.sync_id if known else None, partition, events, keys)
+            for events, planned in planned_groups(ledger, sync_id, partition, file):
                 tally.plan(planned, len(events))
                 tally.counted["pending"] += len(planned.to_send)
                 reasons.update((outcome.reason or "").partition(":")[0] for outcome in planned.refused)
-                after = keys.last
             return tally.counts(file.footer.duplicates), " ".join(sorted(reasons))
 
     @rare_collections()

@@ -15,7 +15,7 @@ from pydantic.config import JsonDict
 
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.lago.client import LagoClient
-from lago_pipeline.lago.transport import TransportOptions
+from lago_pipeline.lago.transport import ANSWER_SECONDS, TransportOptions
 from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline.settings import LAGO_API_KEY, LAGO_API_URL, WAREHOUSE_URL, Settings, is_loopback
 from lago_pipeline.source.warehouse import warehouse_engine
@@ -61,7 +61,7 @@ class LagoResource(dg.ConfigurableResource[None]):
         json_schema_extra=_SECRET,
         description="An API key; by default the environment variable LAGO_API_KEY.",
     )
-    answer_seconds: float = Field(default=30.0, gt=0, description="How long to wait for an answer.")
+    answer_seconds: float = Field(default=ANSWER_SECONDS, gt=0, description="How long to wait for an answer.")
     ca_file: str | None = Field(
         default=None, description="PEM file of the authorities that Lago's certificate is verified against."
     )

@@ -106,6 +106,11 @@ def number_text(value: float | Decimal) -> str:
     return str(value) if isinstance(value, int) else decimal_text(value)
 
 
+def exact(value: object) -> object:
+    """A float as the decimal that it prints as; anything else as it is."""
+    return Decimal(repr(value)) if isinstance(value, float) and math.isfinite(value) else value
+
+
 def number(value: object) -> int | Decimal:
     """The exact number a value is or spells; raises ProblemError where it is none."""
     match value:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -129,14 +128,15 @@ def _deliveries(sync: Sync, wiring: Wiring) -> dg.AssetsDefinition:
     )
     def deliveries(context: dg.AssetExecutionContext, config: DeliveryConfig) -> Iterator[Any]:
         pipeline = _pipeline(context, sync, wiring)
-        deliver = partial(pipeline.deliver, confirmed=config.confirm)
         with (
             _one_line_errors(),
             observed(context, sync.name),
             wiring.lago_of(context.resources).connected() as lago,
             wiring.ledger_of(context.resources).opened() as ledger,
         ):
-            yield from _delivered(context, wiring, lambda day: deliver(day, ledger, lago))
+            yield from _delivered(
+                context, wiring, lambda day: pipeline.deliver(day, ledger, lago, confirmed=config.confirm)
+            )
         _clean_spool(pipeline)
 
     return deliveries

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from lago_pipeline.deliver.finish import finish
 from lago_pipeline.deliver.progress import Progress
-from lago_pipeline.deliver.run import PartitionRun, count_to_send
+from lago_pipeline.deliver.run import PartitionRun, planned_groups
 from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.ledger.partitions import (
@@ -96,11 +96,9 @@ class PartitionDelivery:
             self.writer, self.sync_id, self.partition, prefix, beginning.run, self.clock, self.now_ms
         )
         return PartitionRun(
-            engine=self.writer.engine,
             settler=settler,
             sender=self.sender,
             delivery=self.sync.delivery,
-            stop=self.sender.stop,
             progress=self.progress,
             reads_back_unknown=self.reads_back_unknown,
         )
@@ -124,5 +122,6 @@ class PartitionDelivery:
         limit = volume_limit(beginning.usual_rows, self.sync.delivery.max_events_per_run)
         if limit is None or footer.events - footer.problems <= limit.events:
             return
-        count = count_to_send(self.writer.engine, self.sync_id, self.partition, file)
+        plans = planned_groups(self.writer.engine, self.sync_id, self.partition, file)
+        count = sum(len(plan.to_send) for _, plan in plans)
         check_volume(count, limit, self.sync.name, self.partition)

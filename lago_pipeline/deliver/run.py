@@ -1,9 +1,9 @@
 """One run of one partition: plan a range of keys, send it, settle it, and go on to the next."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import sqlalchemy as sa
 
@@ -44,14 +44,15 @@ def planned_range(
     return plan_range(events, lines, elsewhere)
 
 
-def count_to_send(engine: sa.Engine, sync_id: int, partition: Partition, file: EventsFile) -> int:
-    """How many events of a file a run would send."""
-    count, after = 0, None
-    for events in file.groups():
-        keys = KeyRange(after, events[-1].row_key)
-        count += len(planned_range(engine, sync_id, partition, events, keys).to_send)
+def planned_groups(
+    engine: sa.Engine, sync_id: int | None, partition: Partition, file: EventsFile
+) -> Iterator[tuple[list[Event], Plan]]:
+    """Each group of a file with its plan, planned as it is taken; the last plan is of the keys after them."""
+    after: str | None = None
+    for events in chain(file.groups(), [[]]):
+        keys = KeyRange(after, events[-1].row_key if events else None)
+        yield events, planned_range(engine, sync_id, partition, events, keys)
         after = keys.last
-    return count
 
 
 @dataclass(slots=True)
@@ -61,11 +62,9 @@ class PartitionRun:
     All writing goes through the settler's writer, in the order in which it is asked for.
     """
 
-    engine: sa.Engine
     settler: Settler
     sender: BatchSender
     delivery: Delivery
-    stop: threading.Event
     progress: Progress
     reads_back_unknown: bool
     tally: Tally = field(default_factory=Tally)
@@ -73,7 +72,7 @@ class PartitionRun:
 
     def deliver(self, file: EventsFile) -> None:
         """Bring every event of the file to its final state, or count it as pending."""
-        flight = Flight(self.delivery.concurrency, self.stop)
+        flight = Flight(self.delivery.concurrency, self.sender.stop)
         try:
             flight.run(self._works(file), self._take)
             while self._duplicates:
@@ -88,24 +87,20 @@ class PartitionRun:
         marks = self._marks()
         if marks and self.reads_back_unknown:
             self.sender.sleep(INGESTION_SECONDS)
-        after: str | None = None
-        for events in file.groups():
-            yield from self._group(events, KeyRange(after, events[-1].row_key), marks)
-            after = events[-1].row_key
-        yield from self._group([], KeyRange(after, None), marks)
-
-    def _group(self, events: list[Event], keys: KeyRange, marks: list[tuple[str, str]]) -> Iterator[Work]:
         settler = self.settler
-        plan = planned_range(self.engine, settler.sync_id, settler.partition, events, keys)
+        for events, plan in planned_groups(settler.writer.engine, settler.sync_id, settler.partition, file):
+            yield from self._group(events, plan, marks)
+
+    def _group(self, events: list[Event], plan: Plan, marks: list[tuple[str, str]]) -> Iterator[Work]:
         self.tally.plan(plan, len(events))
         self.progress.refused(plan.refused)
         self._progressed(len(events) - len(plan.to_send))
         self._forget(plan.vanished)
-        settler.add(plan.refused)
+        self.settler.add(plan.refused)
         to_send = plan.to_send
         if self.reads_back_unknown and marks:
             to_send = self._read_back(to_send, marks)
-        if to_send and not self.stop.is_set():
+        if to_send and not self.sender.stop.is_set():
             self._mark(to_send)
         yield from ((batch, self._send) for batch in batches(to_send, self.delivery.batch_size))
         yield from self._proofs()
@@ -134,7 +129,7 @@ class PartitionRun:
             known.difference_update(event.identity for event in result.missing)
             self._take(result)
 
-        flight = Flight(self.delivery.concurrency, self.stop)
+        flight = Flight(self.delivery.concurrency, self.sender.stop)
         try:
             flight.run(((group, self.sender.reader.find) for group in lookups(unknown)), taken)
         finally:
@@ -156,7 +151,7 @@ class PartitionRun:
         )
 
     def _marks(self) -> list[tuple[str, str]]:
-        with reading(self.engine) as connection:
+        with reading(self.settler.writer.engine) as connection:
             return read_marks(connection, self.settler.sync_id, self.settler.partition)
 
     def _progressed(self, events: int) -> None:
@@ -167,7 +162,7 @@ class PartitionRun:
         self._duplicates += result.duplicates
         self.tally.take(result)
         if self.tally.stopped is not None:
-            self.stop.set()
+            self.sender.stop.set()
         self.progress.took(result)
         self._progressed(len(result.outcomes))
         self.settler.add(result.outcomes)

@@ -18,6 +18,9 @@ import pycurl
 
 from lago_pipeline.errors import ConfigError
 
+ANSWER_SECONDS = 30.0
+"""A batch of 100 is one insert and 100 queued jobs on Lago's side (LAGO.md 9)."""
+
 _WORDS = {
     pycurl.E_OPERATION_TIMEDOUT: "no answer in time",
     pycurl.E_COULDNT_RESOLVE_HOST: "its host name is not known",
@@ -47,7 +50,7 @@ class TransportOptions:
     """
 
     connect_seconds: float = 5.0
-    answer_seconds: float = 30.0
+    answer_seconds: float = ANSWER_SECONDS
     ca_file: str | None = None
     client_certificate: str | None = None
     client_key: str | None = field(default=None, repr=False)

@@ -57,8 +57,7 @@ def _file_lock(folder: Path, sync_id: int, partition: Partition) -> Iterator[_Lo
     path = folder / "locks" / f"{sync_id}-{partition.start_ms}.lock"
     path.parent.mkdir(exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
-        holder = lambda: path.read_text(encoding="utf-8") or "unknown"  # noqa: E731 - half of a pair
-        yield (lambda run_id: _flock(file, run_id)), holder, None
+        yield partial(_flock, file), (lambda: path.read_text(encoding="utf-8") or "unknown"), None
 
 
 def _flock(file: IO[str], run_id: str) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
-from math import isfinite
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -21,7 +20,7 @@ from lago_pipeline.partition import from_epoch_ms
 from lago_pipeline.spool.columns import column_letters, decode_column
 from lago_pipeline.spool.parquet import column_values
 from lago_pipeline.spool.rows import StoredRows
-from lago_pipeline.values import PLAUSIBLE_MS, property_text, seconds_text, timestamp_ms
+from lago_pipeline.values import PLAUSIBLE_MS, exact, property_text, seconds_text, timestamp_ms
 
 UNFIT = object()
 
@@ -70,7 +69,7 @@ def _converted(rows: StoredRows, index: int, form: Form, zone: ZoneInfo) -> Sequ
         case Form.VALUE:
             return values
         case Form.EXACT:
-            return [_exact(value) for value in values] if "f" in column_letters(rows.types, index) else values
+            return [exact(value) for value in values] if "f" in column_letters(rows.types, index) else values
         case Form.TEXT:
             return [_fit(property_text, value) for value in values]
         case Form.INSTANT:
@@ -145,10 +144,6 @@ def _is_plain(text: str) -> bool:
 
 def _decimal_text(text: str) -> str | None:
     return property_text(Decimal(text))
-
-
-def _exact(value: object) -> object:
-    return Decimal(repr(value)) if isinstance(value, float) and isfinite(value) else value
 
 
 def _fit(convert: Callable[..., _Value], value: object, *arguments: object) -> _Value | object:

@@ -6,7 +6,6 @@ an expression, and what is missing: no clock, no other templates.
 
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from math import isfinite
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,7 +21,7 @@ from liquid.undefined import is_undefined
 from liquid.utils import ReadOnlyChainMap
 
 from lago_pipeline.render.filters import exact_filters
-from lago_pipeline.values import value_text
+from lago_pipeline.values import exact, value_text
 
 
 class ExactContext(RenderContext):
@@ -37,8 +36,7 @@ class ExactContext(RenderContext):
 
     def get_item(self, obj: Any, key: Any) -> Any:  # noqa: ANN401 - python-liquid's
         """One step of a path such as `row.meta.key`."""
-        value = super().get_item(obj, key)
-        return Decimal(repr(value)) if isinstance(value, float) and isfinite(value) else value
+        return exact(super().get_item(obj, key))
 
 
 class ExactOutputNode(OutputNode):

@@ -103,7 +103,8 @@ def stored_rows(
 ) -> StoredRows:
     """Rows of a source as they are stored."""
     texts, types = encode_rows(rows, len(columns))
-    key_columns = [[row[columns.index(name)] for row in rows] for name in primary_key]
+    indexes = [columns.index(name) for name in primary_key]
+    key_columns = [[row[index] for row in rows] for index in indexes]
     return StoredRows(row_keys(key_columns, texts, types), types, texts)
 
 
