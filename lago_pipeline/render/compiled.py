@@ -15,11 +15,11 @@ import orjson
 
 from lago_pipeline.event import EventColumns, default_transaction_id
 from lago_pipeline.render.expressions import Expressions, Term
+from lago_pipeline.render.function_source import FunctionSource, Uncovered
 from lago_pipeline.render.inputs import Form
 from lago_pipeline.render.nodes import Nodes
 from lago_pipeline.render.rules import MAX_TRANSACTION_ID_BYTES, amount_text
 from lago_pipeline.render.slot import Column, Literal, Placeholder, Slot, Text
-from lago_pipeline.render.source import Source, Uncovered
 from lago_pipeline.sync import Sync
 from lago_pipeline.values import number_text, plausible_timestamp_ms, property_text, seconds_text, value_text
 
@@ -59,7 +59,7 @@ class _Compilation:
 
     def __init__(self, sync: Sync) -> None:
         self._sync = sync
-        self._source = Source()
+        self._source = FunctionSource()
         self._inputs: dict[tuple[str, Form], str] = {}
         self._uncovered: list[str] = []
 

@@ -27,8 +27,8 @@ from liquid.expression import Expression
 from liquid.token import Token
 
 from lago_pipeline.render.filters import NumberFilter, TextFilter
+from lago_pipeline.render.function_source import FunctionSource, Uncovered
 from lago_pipeline.render.liquid import ExactContext
-from lago_pipeline.render.source import Source, Uncovered
 from lago_pipeline.values import number
 
 MISSING = object()
@@ -66,7 +66,7 @@ class Expressions:
     `column` gives the name of a column's value, with floats as the decimals that they print as.
     """
 
-    def __init__(self, source: Source, template: BoundTemplate, column: Callable[[str], str]) -> None:
+    def __init__(self, source: FunctionSource, template: BoundTemplate, column: Callable[[str], str]) -> None:
         self.source = source
         self.variables: dict[str, Term] = {}
         self._environment = template.env

@@ -16,14 +16,14 @@ from liquid.builtin.tags.unless_tag import UnlessNode
 from liquid.expression import Expression
 
 from lago_pipeline.render.expressions import MISSING, Expressions, Term
+from lago_pipeline.render.function_source import FunctionSource, Uncovered
 from lago_pipeline.render.liquid import ExactEchoNode, ExactOutputNode, output_text
-from lago_pipeline.render.source import Source, Uncovered
 
 
 class Nodes:
     """Writes the nodes of one template, whose output is gathered in a variable of its own."""
 
-    def __init__(self, source: Source, template: BoundTemplate, column: Callable[[str], str]) -> None:
+    def __init__(self, source: FunctionSource, template: BoundTemplate, column: Callable[[str], str]) -> None:
         self._source = source
         self._template = template
         self._expressions = Expressions(source, template, column)
@@ -146,7 +146,7 @@ class Nodes:
 class _Writer:
     """Parts of a text, gathered in a variable as soon as there are branches."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: FunctionSource) -> None:
         self._source = source
         self._parts: list[str] = []
         self._name: str | None = None

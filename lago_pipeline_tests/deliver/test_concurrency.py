@@ -1,10 +1,16 @@
 """How many requests are in flight, as Lago's answers come."""
 
 import threading
+from collections.abc import Mapping
+from time import sleep
 
 from lago_pipeline.deliver.concurrency import Concurrency
 from lago_pipeline.lago.answers import Answer, Meaning, lost
-from lago_pipeline_tests.deliver.world import FakeTime
+from lago_pipeline.lago.client import LagoClient
+from lago_pipeline.lago.transport import Response
+from lago_pipeline_tests.deliver.test_send import sender
+from lago_pipeline_tests.deliver.world import FakeTime, World, event
+from lago_pipeline_tests.lago.odd_server import API_KEY
 
 GOOD = Answer(Meaning.ACCEPTED, 200, "accepted")
 THROTTLED = Answer(Meaning.THROTTLED, 429, "too many requests")
@@ -87,3 +93,38 @@ def test_no_more_than_the_limit_fly_at_once() -> None:
     for thread in threads:
         thread.join()
     assert most == 2
+
+
+class Crowded:
+    """Answers yes after a moment, and remembers how many requests were there at once."""
+
+    def __init__(self) -> None:
+        self.inside = self.peak = 0
+        self._lock = threading.Lock()
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
+        """As a transport does."""
+        del method, url, headers, body
+        with self._lock:
+            self.inside += 1
+            self.peak = max(self.peak, self.inside)
+        sleep(0.02)
+        with self._lock:
+            self.inside -= 1
+        return Response(200, {}, b"")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_no_more_requests_fly_than_are_allowed(world: World) -> None:
+    """Whoever sends, from however many threads."""
+    crowd = Crowded()
+    client = LagoClient("http://127.0.0.1:9/api/v1", API_KEY, transport=lambda _: crowd)
+    made = sender(world, client, concurrency=1)
+    threads = [threading.Thread(target=made.send, args=([event(number)],)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (crowd.peak, len(made.latencies)) == (1, 5)

@@ -8,6 +8,8 @@ import pytest
 from lago_pipeline.errors import FatalError, RetriableError
 from lago_pipeline.instrumentation import BatchDetails, on_batch
 from lago_pipeline.ledger.database import open_ledger
+from lago_pipeline.ledger.lock import partition_lock
+from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline_tests.deliver.world import DAY, World, rows
 from lago_pipeline_tests.postgres import PostgresServer, running_postgres
 
@@ -73,3 +75,22 @@ def test_a_clock_that_goes_back_loses_and_doubles_nothing(world: World) -> None:
     world.now_ms = lambda: later + 1
     report = world.deliver()
     assert (report.is_settled, report.counts.accepted, world.held()) == (True, 10, ALL[:30])
+
+
+def test_a_run_that_lost_its_lock_writes_nothing_more(postgres_database: str) -> None:
+    """Its session ended, so another run may hold the partition by now: no new session takes its place."""
+    engine = open_ledger(postgres_database)
+    with (
+        partition_lock(engine, 1, DAY, "run") as connection,
+        LedgerWriter(engine, connection) as writer,
+    ):
+        session = writer.now(lambda it: it.exec_driver_sql("select pg_backend_pid()").scalar_one())
+        with engine.begin() as other:
+            other.exec_driver_sql(f"select pg_terminate_backend({session}, 5000)")
+        for _ in range(2):
+            with pytest.raises(RetriableError):
+                writer.now(lambda it: it.exec_driver_sql("create table written (n int)"))
+        with engine.begin() as other:
+            found = other.exec_driver_sql("select to_regclass('written') is null").scalar_one()
+        assert found
+    engine.dispose()

@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from lago_pipeline.deliver.result import accepted
 from lago_pipeline.deliver.send import INGESTION_SECONDS
+from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.errors import ConfigError, FatalError, PartitionLocked, RetriableError
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline.ledger.registry import find
+from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.report import Counts, DeliveryReport
 from lago_pipeline.sandbox.server import running
 from lago_pipeline.sync import Delivery
-from lago_pipeline_tests.deliver.world import DAY, NEXT_DAY, NOON, World, row, rows
+from lago_pipeline_tests.deliver.world import DAY, NEXT_DAY, NOON, World, event, row, rows
 
 BATCH = "/events/batch"
 POST, GET, INDEX = "POST /events/batch", "GET /events/{id}", "GET /events"
@@ -484,3 +487,40 @@ def test_a_real_clock_and_sleep_work_too(world: World) -> None:
     assert lawful(report).accepted == 5
     assert report.wire.throttled_seconds == pytest.approx(0.05, abs=0.01)
     assert isinstance(world.ledger, sa.Engine)
+
+
+def test_outcomes_wait_no_longer_than_a_second_for_their_commit(world: World) -> None:
+    """However slow Lago is: a run that dies has to verify a second's events, not an hour's."""
+    with LedgerWriter(world.ledger) as writer:
+        settler = Settler(writer, 1, DAY, "usage", 1, world.time.clock, lambda: 0)
+
+        def settled(number: int) -> int:
+            settler.add([accepted(event(number), 200)])
+            writer.wait()
+            return int(world.query("select count(*) from sent")[0][0])
+
+        assert settled(1) == 1
+        world.time.now += 0.9
+        assert settled(2) == 1
+        world.time.now += 0.2
+        assert settled(3) == 3
+
+
+def test_only_a_settled_run_makes_older_files_too_old(world: World) -> None:
+    """What an unsettled run left unbilled may be delivered from any file."""
+    world.now_ms = lambda: DAY.end_ms
+    assert not world.deliver([row("a", sub="")]).is_settled
+    world.now_ms = lambda: DAY.end_ms - 1
+    assert world.deliver([row("a")]).is_settled
+
+
+def test_the_metrics_are_noted_where_lago_refused_an_event(world: World) -> None:
+    """Once they change, the event is tried again at once."""
+    rule = {"kind": "refuse", "path": "/events/batch", "contains": "k00001"}
+    world.lago.set_faults([rule])
+    assert world.deliver([row("k00001")]).counts.rejected == 1
+    noted = "select count(*) from partitions where catalog_hash is not null"
+    assert world.query(noted) == [(1,)]
+    world.lago.clear_faults()
+    assert world.deliver([row("k00001")]).is_settled
+    assert world.query(noted) == [(0,)]

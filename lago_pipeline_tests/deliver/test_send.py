@@ -383,3 +383,43 @@ def test_requests_go_at_the_declared_rate(world: World) -> None:
         made.deliver(EVENTS[first : first + 10])
     made.deliver(EVENTS[:2])
     assert world.time.sleeps == [0.5] * 6
+
+
+def test_a_budget_that_a_good_answer_calls_used_up_is_heeded_at_once(world: World) -> None:
+    """The next request waits until Lago allows more, before it must answer 429."""
+    used_up = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9"}
+    with odd_server() as odd, LagoClient(odd.api_url, API_KEY) as client:
+        odd.reply(Reply(200, headers=used_up), Reply(200))
+        made = sender(world, client)
+        made.send([event(1)])
+        assert world.time.sleeps == []
+        made.send([event(2)])
+    assert world.time.sleeps == [9.0]
+
+
+def test_lagos_trouble_lets_fewer_requests_fly(world: World) -> None:
+    """Each failed try halves what was allowed; a run that goes well keeps it."""
+    made = sender(world, concurrency=8, max_attempts=3)
+    made.send([event(1)])
+    assert made.concurrency.limit == 8
+    world.lago.set_faults([{"kind": "status", "status": 503, "times": 2, "path": "/events/batch"}])
+    made.send([event(2)])
+    assert made.concurrency.limit == 2
+
+
+def test_the_search_for_an_event_on_which_lago_fails_takes_few_requests(world: World) -> None:
+    """All tries for the whole batch, two for each part of it: not six for each, with their backoffs."""
+    events = [event(number) for number in range(100)]
+    poison = event(50, properties=r'{"n":"\u0000"}')
+    sender(world, max_attempts=6).send([*events[:50], poison, *events[51:]])
+    assert len(world.held()) == 99
+    assert 6 < sum(world.requests("POST /events/batch").values()) <= 30
+
+
+def test_clickhouse_is_asked_before_parts_of_a_failed_batch_are_sent(clickhouse: World) -> None:
+    """The search for an event on which Lago fails must not bill those twice that it took before it failed."""
+    fault = {"kind": "commit_then_status", "status": 500, "times": 1, "path": "/events/batch"}
+    clickhouse.lago.set_faults([fault])
+    events = [event(number) for number in range(10)]
+    result = sender(clickhouse, max_attempts=1).send(events, reads_back=True)
+    assert (len(result.outcomes), len(clickhouse.held())) == (10, 10)

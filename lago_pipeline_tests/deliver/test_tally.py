@@ -81,3 +81,12 @@ def test_old_refusals_of_pending_events_are_no_lines_of_this_run() -> None:
     assert tally.current({"rejected": 5})["rejected"] == 4
     tally.take(BatchResult(outcomes=[rejected(known, "no", 422)]))
     assert tally.current({"rejected": 5})["rejected"] == 5
+
+
+def test_a_batch_of_nothing_but_duplicates_is_an_answer() -> None:
+    """Lago is well: it only holds these events already, as after a lost ledger."""
+    tally = Tally()
+    lost = BatchResult(pending=[event(1)], pending_words="HTTP 503")
+    for result in (lost, lost, BatchResult(duplicates=[event(2)]), lost):
+        tally.take(result)
+    assert tally.stopped is None

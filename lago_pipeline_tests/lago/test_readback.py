@@ -6,6 +6,8 @@ import pytest
 
 from lago_pipeline.event import Event
 from lago_pipeline.lago.readback import difference
+from lago_pipeline.lago.windows import Window
+from lago_pipeline_tests.deliver.world import event
 
 EVENT = Event(
     row_key="1",
@@ -82,3 +84,11 @@ def test_an_event_without_properties_has_none_to_compare() -> None:
     """Lago's own properties do not matter."""
     bare = Event("1", 0, "a:api:1", "api", "sub_1", EVENT.timestamp_ms, "{}", b"{}", b"f" * 16, None)
     assert difference(bare, HELD) is None
+
+
+def test_a_window_reaches_beyond_its_events() -> None:
+    """Servers before v1.48.0 may hold an event a little beside its instant."""
+    instant = event(1).timestamp_ms or 0
+    window = Window.around([event(1), event(2, timestamp_ms=instant + 5000)])
+    assert window.first_ms < instant
+    assert window.last_ms > instant + 5000

@@ -4,9 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from lago_pipeline.errors import ConfigError, FatalError
+from lago_pipeline.errors import ConfigError, ConfirmationNeeded, FatalError
 from lago_pipeline.ledger.partitions import PartitionRecord, State
-from lago_pipeline.plan.guard import check_snapshot, check_template, file_digest, is_nothing_new
+from lago_pipeline.plan.guard import (
+    check_snapshot,
+    check_template,
+    check_volume,
+    file_digest,
+    is_nothing_new,
+    volume_limit,
+)
 from lago_pipeline.report import Counts
 from lago_pipeline.spool.events import EventsFooter
 from lago_pipeline_tests.deliver.world import DAY
@@ -62,3 +69,32 @@ def test_only_the_same_digest_proves_that_nothing_is_new(record: PartitionRecord
     """Count, sum and version of the fingerprints must all be the same."""
     assert is_nothing_new(FOOTER, RECORD)
     assert not is_nothing_new(FOOTER, record)
+
+
+def check(events: int, *, usual: int | None, most: int | None) -> None:
+    """Raise where so many events would be unusual."""
+    limit = volume_limit(usual, most)
+    assert limit is not None
+    check_volume(events, limit, "usage", DAY)
+
+
+def test_fewer_than_a_thousand_events_are_never_unusual() -> None:
+    """However few are usual; a limit of the sync's own holds for them too."""
+    check(999, usual=5, most=None)
+    with pytest.raises(ConfirmationNeeded, match="are 10 times the usual 5"):
+        check(1000, usual=5, most=None)
+    with pytest.raises(ConfirmationNeeded, match="max_events_per_run"):
+        check(999, usual=5, most=998)
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [
+        (5000, "and 2,000 are 10 times the usual 200"),
+        (1500, r"and 1,500 delivery\.max_events_per_run allows"),
+    ],
+)
+def test_of_two_limits_the_smaller_one_holds(most: int, words: str) -> None:
+    """What is usual, and what a person allowed."""
+    with pytest.raises(ConfirmationNeeded, match=words):
+        check(6000, usual=200, most=most)

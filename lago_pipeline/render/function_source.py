@@ -14,7 +14,7 @@ class Uncovered(Exception):
     """Liquid that this compiler leaves to python-liquid."""
 
 
-class Source:
+class FunctionSource:
     """Lines of Python within nested blocks.
 
     A name is given a value once, so that equal expressions can share it: `once` finds the name again in the
