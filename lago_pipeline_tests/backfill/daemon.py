@@ -30,6 +30,13 @@ query ($id: String!) {
   }
 }
 """
+LOADED = """
+{
+  workspaceOrError {
+    ... on Workspace { locationEntries { locationOrLoadError { ... on PythonError { message stack } } } }
+  }
+}
+"""
 WAITING = ("REQUESTED", "CANCELING")
 Answer = TypeVar("Answer")
 
@@ -57,6 +64,12 @@ class Served:
         except requests.ConnectionError:
             return None
 
+    def check_loaded(self) -> None:
+        """Fail with the error of a project that could not be loaded."""
+        entries = self.asked(LOADED)["workspaceOrError"]["locationEntries"]
+        errors = [entry["locationOrLoadError"] for entry in entries]
+        assert errors == [{}], errors
+
     def launched(self, days: Sequence[str]) -> str:
         """Start a backfill of the sync's three assets; returns its id."""
         assets = [{"path": [SYNC, name]} for name in OWN_ASSETS]
@@ -73,15 +86,20 @@ class Served:
 
 @contextmanager
 def served(project: Stranger) -> Iterator[Served]:
-    """The project's web server and daemon, until the block ends."""
+    """The project's web server and then its daemon, until the block ends.
+
+    One after the other: Dagster does not make the tables of a new home for two processes at once.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     web_server = (str(BIN / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(port))
     daemon = (str(BIN / "dagster-daemon"), "run")
-    with _started(project, web_server), _started(project, daemon):
+    with _started(project, web_server):
         server = Served(f"http://127.0.0.1:{port}")
         waited(server.is_up, 120)
-        yield server
+        server.check_loaded()
+        with _started(project, daemon):
+            yield server
 
 
 @contextmanager
