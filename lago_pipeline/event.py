@@ -1,6 +1,7 @@
 """One event: what a usage row became, on its way from the template to Lago and into the ledger."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple, Self
 
 
@@ -54,7 +55,7 @@ class EventColumns(NamedTuple):
 
     def events(self) -> Iterator[Event]:
         """Each event by itself."""
-        return map(Event._make, zip(*self, strict=True))
+        return map(partial(tuple.__new__, Event), zip(*self, strict=True))  # as Event._make, but all in C
 
 
 def default_transaction_id(prefix: str, code: str, row_key: str) -> str:

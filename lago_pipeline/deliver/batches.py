@@ -1,22 +1,29 @@
 """Batches of events as Lago takes them: bounded, with unique transaction ids."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from lago_pipeline.event import Event
 
 
-def batches(events: Iterable[Event], size: int) -> Iterator[list[Event]]:
+def batches(events: Sequence[Event], size: int) -> Iterator[list[Event]]:
     """Events in batches of up to `size`.
 
     An id never repeats within a batch: Lago would report the repeat as stored though neither is.
     """
-    batch: list[Event] = []
-    ids: set[str | None] = set()
-    for event in events:
-        if len(batch) >= size or event.transaction_id in ids:
-            yield batch
-            batch, ids = [], set()
-        batch.append(event)
-        ids.add(event.transaction_id)
-    if batch:
+    first = 0
+    while batch := list(events[first : first + size]):
+        distinct = len({event.transaction_id for event in batch})
+        if distinct < len(batch):
+            batch = batch[: _first_repeat(batch)]
+        first += len(batch)
         yield batch
+
+
+def _first_repeat(batch: Sequence[Event]) -> int:
+    """Where an id stands for the second time."""
+    seen = set[str | None]()
+    for index, event in enumerate(batch):
+        if event.transaction_id in seen:
+            return index
+        seen.add(event.transaction_id)
+    return len(batch)

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from lago_pipeline.deliver.result import BatchResult
@@ -22,7 +21,7 @@ class Flight:
         self._most = 2 * concurrency
         self._stop = stop
         self._flying: dict[Future[BatchResult], list[Event]] = {}
-        self._landed: SimpleQueue[object] = SimpleQueue()
+        self._landed: SimpleQueue[Future[BatchResult]] = SimpleQueue()
 
     def run(self, works: Iterable[Work], taken: Callable[[BatchResult], None]) -> None:
         """Do every work and hand each result to `taken`; what comes after a stop comes back as pending.
@@ -68,13 +67,21 @@ class Flight:
             taken(BatchResult(pending=batch) if landed.cancelled() else landed.result())
 
     def _next(self, most: int) -> Future[BatchResult] | None:
-        """One that has landed; None where none has and no more than so many fly.
-
-        What flies is asked itself: an interrupt may take a word from the queue that nobody heard.
-        """
+        """One that has landed; None where none is heard of and no more than so many fly."""
         while True:
-            landed = next((future for future in self._flying if future.done()), None)
-            if landed is not None or len(self._flying) <= most:
+            must_land = len(self._flying) > most
+            landed = self._heard(must_land)
+            if landed in self._flying:
                 return landed
-            with suppress(Empty):
-                self._landed.get(timeout=_LISTEN_SECONDS)
+            if landed is None and not must_land:
+                return None
+
+    def _heard(self, must_land: bool) -> Future[BatchResult] | None:
+        """The next word of one that has landed; after a long silence those that fly are asked.
+
+        An interrupt may take a word from the queue that nobody heard.
+        """
+        try:
+            return self._landed.get(must_land, _LISTEN_SECONDS)
+        except Empty:
+            return next((future for future in self._flying if future.done()), None) if must_land else None

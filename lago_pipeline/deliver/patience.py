@@ -42,13 +42,10 @@ class Patience:
 
     def answer(self, request: Callable[[], Answer], max_attempts: int) -> Answer:
         """The last answer to a request, after as many tries as are allowed."""
-
-        def asked() -> Answer:
-            answer = request()
-            is_silent = answer.meaning is Meaning.UNCERTAIN and answer.status != 500
-            self._silence = self._silence + 1 if is_silent else 0  # a lost count among threads does no harm
-            return answer
-
+        first = self._asked(request)
+        if first.meaning not in _AGAIN:
+            return first
+        given = iter([first])
         retrying = Retrying(
             retry=retry_if_result(lambda answer: answer.meaning in _AGAIN),
             stop=_Tries(max_attempts, lambda: self.stop.is_set() or self._silence >= MAX_SILENCE),
@@ -57,7 +54,13 @@ class Patience:
             before_sleep=self._before_sleep,
             retry_error_callback=_answer,
         )
-        answer: Answer = retrying(asked)
+        answer: Answer = retrying(lambda: next(given, None) or self._asked(request))
+        return answer
+
+    def _asked(self, request: Callable[[], Answer]) -> Answer:
+        answer = request()
+        is_silent = answer.meaning is Meaning.UNCERTAIN and answer.status != 500
+        self._silence = self._silence + 1 if is_silent else 0  # a lost count among threads does no harm
         return answer
 
     def _wait(self, state: RetryCallState) -> float:

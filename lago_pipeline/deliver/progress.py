@@ -12,7 +12,7 @@ from lago_pipeline.instrumentation import (
     is_heard,
     tell,
 )
-from lago_pipeline.ledger.events import Outcome
+from lago_pipeline.ledger.outcomes import Outcome
 from lago_pipeline.report import UNBILLED, Status
 
 EVERY_SECONDS = 5.0

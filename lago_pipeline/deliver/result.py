@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import repeat
 
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.event import Event
 from lago_pipeline.lago.readback import difference
-from lago_pipeline.ledger.events import Outcome
+from lago_pipeline.ledger.outcomes import Outcome
 from lago_pipeline.refusals import Problem, Reason
 from lago_pipeline.report import Status
+
+_OUTCOME = partial(tuple.__new__, Outcome)
+"""`Outcome._make` without its Python function."""
 
 
 @dataclass(slots=True)
@@ -46,9 +51,10 @@ class BatchResult:
             self.error = why
 
 
-def accepted(event: Event, http_status: int | None) -> Outcome:
-    """Lago took the event."""
-    return Outcome(event, Status.ACCEPTED, None, http_status)
+def all_accepted(events: Sequence[Event], http_status: int | None) -> list[Outcome]:
+    """Lago took the events."""
+    rows = zip(events, repeat(Status.ACCEPTED), repeat(None), repeat(http_status))
+    return list(map(_OUTCOME, rows))
 
 
 def rejected(event: Event, words: str, http_status: int | None) -> Outcome:
@@ -65,5 +71,5 @@ def compared(event: Event, held: Mapping[str, object], http_status: int | None) 
     """Lago holds an event under this id: ours, or another."""
     words = difference(event, held)
     if words is None:
-        return accepted(event, http_status)
+        return Outcome(event, Status.ACCEPTED, None, http_status)
     return Outcome(event, Status.CONFLICT, str(Problem(Reason.DIFFERENT_EVENT, words)), http_status)

@@ -12,7 +12,7 @@ from lago_pipeline.deliver.concurrency import Concurrency
 from lago_pipeline.deliver.pace import Pace
 from lago_pipeline.deliver.patience import BACKOFF, Patience
 from lago_pipeline.deliver.reader import Reader, lookups
-from lago_pipeline.deliver.result import BatchResult, accepted, rejected
+from lago_pipeline.deliver.result import BatchResult, all_accepted, rejected
 from lago_pipeline.errors import ConfigError, RetriableError
 from lago_pipeline.event import Event
 from lago_pipeline.lago.answers import Answer, Meaning
@@ -148,7 +148,7 @@ class _Sending:
         answer = self.sender.patience.answer(lambda: self._posted(part), part.max_attempts)
         match answer.meaning:
             case Meaning.ACCEPTED:
-                self.result.outcomes += [accepted(event, answer.status) for event in part.events]
+                self.result.outcomes += all_accepted(part.events, answer.status)
                 return []
             case Meaning.STOP:
                 raise ConfigError(answer.words)

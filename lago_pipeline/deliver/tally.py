@@ -1,8 +1,9 @@
 """What a run counts while it goes on: by the plan, by Lago's answers, and what was left."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.errors import ConfigError, ConfirmationNeeded, LagoPipelineError
@@ -14,6 +15,7 @@ from lago_pipeline.report import Counts, Status
 _MOST_EXHAUSTED = 3
 """So many batches in a row without any answer end the run: the others would only burn their tries."""
 
+_STATUS_AND_HTTP = attrgetter("status", "http_status")
 _DUE = (*Status, "pending")
 
 
@@ -50,14 +52,13 @@ class Tally:
     def take(self, result: BatchResult) -> None:
         """Count one batch's result; afterwards `stopped` says whether the run must end, and why."""
         outcomes = result.outcomes
-        for status, count in Counter([outcome.status for outcome in outcomes]).items():
+        for (status, http_status), count in Counter(map(_STATUS_AND_HTTP, outcomes)).items():
             self.counted[status.value] += count
+            self.is_unclear |= bool(http_status and http_status >= 500)
         self.counted["pending"] += len(result.pending)
         for outcome in outcomes if self._refused_before else ():
             self._refused_before.pop(outcome.event.identity, None)
-        if any(outcome.http_status and outcome.http_status >= 500 for outcome in outcomes):
-            self.is_unclear = True
-        self._saw([outcome.event for outcome in outcomes if outcome.status is Status.ACCEPTED])
+        self._saw(outcome.event for outcome in outcomes if outcome.status is Status.ACCEPTED)
         self._saw(result.pending)
         self._notice(result)
 
@@ -87,10 +88,11 @@ class Tally:
         lines.subtract(line.status.value for line in self._refused_before.values())
         return lines
 
-    def _saw(self, events: Sequence[Event]) -> None:
+    def _saw(self, events: Iterable[Event]) -> None:
         """Remember the oldest event that was pending or newly accepted."""
         instants = [event.timestamp_ms for event in events if event.timestamp_ms is not None]
-        self.oldest_ms = min((*instants, *([] if self.oldest_ms is None else [self.oldest_ms])), default=None)
+        if instants:
+            self.oldest_ms = min(instants) if self.oldest_ms is None else min(self.oldest_ms, *instants)
 
     def _notice(self, result: BatchResult) -> None:
         self._pending_words = result.pending_words or self._pending_words

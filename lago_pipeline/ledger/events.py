@@ -1,30 +1,15 @@
 """The ledger's events: one line for each event whose outcome is known, and marks for those in flight."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
 
-from lago_pipeline.event import Event
 from lago_pipeline.partition import Partition
 from lago_pipeline.report import UNBILLED, Status
 
-_BOUND = (
-    "row_key",
-    "event_index",
-    "fingerprint",
-    "code",
-    "external_subscription_id",
-    "timestamp_ms",
-    "properties",
-    "transaction_id",
-    "reason",
-)
-_KEY = ("sync_id", "partition_start", "row_key", "event_index", "revision")
-_KEPT = (*_KEY, "first_seen_ms", "attempts")
 _STATUSES = {status.value: status for status in Status}
 _MARK = "insert into sending (sync_id, partition_start, run, first_key, last_key, started_ms)"
 
@@ -41,15 +26,6 @@ class Line(NamedTuple):
     def identity(self) -> tuple[str, int]:
         """As `Event.identity`."""
         return self.row_key, self.event_index
-
-
-class Outcome(NamedTuple):
-    """The final state that one event reached, in Lago's words where it refused; a tuple, as `Event` is."""
-
-    event: Event
-    status: Status
-    reason: str | None = None
-    http_status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,42 +73,6 @@ def read_elsewhere(
         _bound(sync_id, partition, keys=keys),
     )
     return {str(key): int(start) for key, start in found}
-
-
-def settle(
-    connection: sa.Connection,
-    sync_id: int,
-    partition: Partition,
-    outcomes: Iterable[Outcome],
-    *,
-    prefix: str,
-    run: int,
-    now_ms: int,
-) -> None:
-    """Record outcomes, as tuples at driver level; an event's line is replaced, its first sight kept.
-
-    What all outcomes of a kind share is written into the statement: half as many values to bind.
-    """
-    kinds: dict[tuple[Status, int | None], list[tuple[object, ...]]] = defaultdict(list)
-    start = f"{prefix}:"
-    for event, status, reason, http_status in outcomes:
-        key, index, id_, code, subscription, timestamp_ms, properties, _, fingerprint, _ = event
-        own_id = None if id_ == f"{start}{code}:{key}" else id_  # the view builds the others
-        row = (key, index, fingerprint, code, subscription, timestamp_ms, properties, own_id, reason)
-        kinds[status, http_status].append(row)
-    for (status, http_status), rows in kinds.items():
-        shared = {
-            "sync_id": str(sync_id),
-            "partition_start": str(partition.start_ms),
-            "revision": "0",
-            "status": f"'{status.value}'",
-            "http_status": "null" if http_status is None else str(http_status),
-            "attempts": "1",
-            "run": str(run),
-            "first_seen_ms": str(now_ms),
-            "updated_ms": str(now_ms),
-        }
-        connection.exec_driver_sql(_upsert(connection.dialect, shared), rows)
 
 
 def count_by_status(connection: sa.Connection, sync_id: int, partition: Partition) -> Mapping[str, int]:
@@ -204,17 +144,6 @@ def clear_marks(connection: sa.Connection, sync_id: int, partition: Partition) -
     connection.execute(
         sa.text("delete from sending where sync_id = :sync and partition_start = :start"),
         _bound(sync_id, partition),
-    )
-
-
-def _upsert(dialect: sa.Dialect, shared: Mapping[str, str]) -> str:
-    """A statement that binds `_BOUND`; `shared` are the other columns, in SQL."""
-    values = ", ".join([*[_placeholder(dialect)] * len(_BOUND), *shared.values()])
-    names = [*_BOUND, *shared]
-    replaced = ", ".join(f"{name} = excluded.{name}" for name in names if name not in _KEPT)
-    return (
-        f"insert into sent ({', '.join(names)}) values ({values}) on conflict ({', '.join(_KEY)}) "
-        f"do update set {replaced}, attempts = sent.attempts + 1"
     )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lago_pipeline.event import Event
-from lago_pipeline.ledger.events import Line, Outcome
+from lago_pipeline.ledger.events import Line
+from lago_pipeline.ledger.outcomes import Outcome
 from lago_pipeline.refusals import Problem, Reason
 from lago_pipeline.report import Status
 

@@ -19,7 +19,7 @@ from lago_pipeline.collecting import rare_collections
 from lago_pipeline.event import Event
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import open_ledger
-from lago_pipeline.ledger.events import Outcome, settle
+from lago_pipeline.ledger.outcomes import Outcome, settle
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.report import Counts, Status
@@ -103,8 +103,8 @@ def settling(folder: Path, count: int) -> Iterator[dict[str, object]]:
 
     def work() -> None:
         with rare_collections(), LedgerWriter(ledger) as writer:
-            for first in range(0, count, 2_000):
-                outcomes = [outcome(key) for key in keys[first : first + 2_000]]
+            for first in range(0, count, 10_000):
+                outcomes = [outcome(key) for key in keys[first : first + 10_000]]
                 writer.later(partial(settle_all, outcomes))
             writer.wait()
 

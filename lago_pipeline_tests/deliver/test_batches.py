@@ -23,9 +23,3 @@ def test_batches_are_full_where_ids_allow_it() -> None:
     """250 events are three requests, not more."""
     made = batches([event(number) for number in range(250)], 100)
     assert [len(batch) for batch in made] == [100, 100, 50]
-
-
-def test_batches_are_made_as_they_are_taken() -> None:
-    """A partition of millions is never all in batches at once."""
-    endless = batches((event(number) for number in iter(int, 1)), 2)
-    assert len(next(endless)) == 1

@@ -8,7 +8,7 @@ from queue import Empty
 import pytest
 
 from lago_pipeline.deliver.flight import Flight, Work
-from lago_pipeline.deliver.result import BatchResult, accepted
+from lago_pipeline.deliver.result import BatchResult, all_accepted
 from lago_pipeline.event import Event
 from lago_pipeline_tests.deliver.world import event
 
@@ -29,7 +29,7 @@ def flying(concurrency: int = 3) -> Iterator[tuple[Flight, threading.Event]]:
 
 def landed(batch: list[Event]) -> BatchResult:
     """Everything accepted."""
-    return BatchResult(outcomes=[accepted(item, 200) for item in batch])
+    return BatchResult(outcomes=all_accepted(batch, 200))
 
 
 def each(batches: Iterable[list[Event]], send: Callable[[list[Event]], BatchResult]) -> Iterator[Work]:

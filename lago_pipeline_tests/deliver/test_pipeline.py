@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from lago_pipeline.deliver.result import accepted
+from lago_pipeline.deliver.result import all_accepted
 from lago_pipeline.deliver.send import INGESTION_SECONDS
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.errors import ConfigError, FatalError, PartitionLocked, RetriableError
@@ -495,7 +495,7 @@ def test_outcomes_wait_no_longer_than_a_second_for_their_commit(world: World) ->
         settler = Settler(writer, 1, DAY, "usage", 1, world.time.clock, lambda: 0)
 
         def settled(number: int) -> int:
-            settler.add([accepted(event(number), 200)])
+            settler.add(all_accepted([event(number)], 200))
             writer.wait()
             return int(world.query("select count(*) from sent")[0][0])
 

@@ -12,7 +12,7 @@ from lago_pipeline.deliver.send import INGESTION_SECONDS, BatchSender
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.event import Event
 from lago_pipeline.lago.client import LagoClient
-from lago_pipeline.ledger.events import Outcome
+from lago_pipeline.ledger.outcomes import Outcome
 from lago_pipeline.report import Status
 from lago_pipeline.sandbox import SandboxConfig
 from lago_pipeline.sandbox.server import running

@@ -1,6 +1,6 @@
 """What a run counts while it goes on, and when it gives up."""
 
-from lago_pipeline.deliver.result import BatchResult, accepted, rejected
+from lago_pipeline.deliver.result import BatchResult, all_accepted, rejected
 from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.errors import ConfigError, RetriableError
 from lago_pipeline.ledger.events import Line
@@ -8,7 +8,7 @@ from lago_pipeline.plan.diff import Plan, plan_range
 from lago_pipeline.report import Counts, Status
 from lago_pipeline_tests.deliver.world import event
 
-GOOD = BatchResult(outcomes=[accepted(event(1), 200)])
+GOOD = BatchResult(outcomes=all_accepted([event(1)], 200))
 LOST = BatchResult(pending=[event(2)], pending_words="HTTP 503")
 
 
@@ -43,7 +43,7 @@ def test_the_oldest_event_is_one_that_was_billed_or_waits() -> None:
     """One that Lago refuses day after day does not make all usage late."""
     old = event(1, timestamp_ms=1)
     assert taken(BatchResult(outcomes=[rejected(old, "no", 422)])).oldest_ms is None
-    assert taken(GOOD, BatchResult(outcomes=[accepted(old, 200)])).oldest_ms == 1
+    assert taken(GOOD, BatchResult(outcomes=all_accepted([old], 200))).oldest_ms == 1
     assert taken(BatchResult(pending=[old]), GOOD).oldest_ms == 1
 
 

@@ -14,6 +14,7 @@ from lago_pipeline.event import Event
 from lago_pipeline.ledger import events, partitions
 from lago_pipeline.ledger.database import open_ledger, reading, writing
 from lago_pipeline.ledger.lock import partition_lock
+from lago_pipeline.ledger.outcomes import Outcome, settle
 from lago_pipeline.ledger.partitions import Settlement, State
 from lago_pipeline.ledger.registry import activate, find, register
 from lago_pipeline.ledger.runs import start_run
@@ -65,14 +66,14 @@ def event(row_key: str, *, code: str = "calls", fingerprint: bytes = b"f" * 16) 
 
 
 def settled(
-    engine: sa.Engine, outcomes: Sequence[events.Outcome], *, day: Partition = DAY, now_ms: int = 1000
+    engine: sa.Engine, outcomes: Sequence[Outcome], *, day: Partition = DAY, now_ms: int = 1000
 ) -> int:
     """Record outcomes of a run; returns the sync's number."""
     sync_id = register(engine, SYNC, "http://lago", LAGO).sync_id
     with writing(engine) as connection:
         partitions.open_partition(connection, sync_id, day, now_ms)
         run = start_run(connection, sync_id, day, "run-1", now_ms)
-        events.settle(connection, sync_id, day, outcomes, prefix="calls", run=run, now_ms=now_ms)
+        settle(connection, sync_id, day, outcomes, prefix="calls", run=run, now_ms=now_ms)
     return sync_id
 
 
@@ -84,7 +85,7 @@ def view(engine: sa.Engine, name: str) -> list[sa.RowMapping]:
 
 def test_opening_twice_changes_nothing(ledger_engine: sa.Engine) -> None:
     """A ledger that exists is opened as it is."""
-    settled(ledger_engine, [events.Outcome(event("a"), Status.ACCEPTED)])
+    settled(ledger_engine, [Outcome(event("a"), Status.ACCEPTED)])
     again = open_ledger(ledger_engine.url.render_as_string(hide_password=False))
     assert len(view(again, "lago_events")) == 1
     again.dispose()
@@ -143,8 +144,8 @@ def test_the_first_start_is_kept(ledger_engine: sa.Engine) -> None:
 
 def test_a_line_is_replaced_and_its_first_sight_kept(ledger_engine: sa.Engine) -> None:
     """An event tried again has one line: the new state, the old first sight, one more attempt."""
-    settled(ledger_engine, [events.Outcome(event("a"), Status.REJECTED, "refused_by_lago: no", 422)])
-    sync_id = settled(ledger_engine, [events.Outcome(event("a"), Status.ACCEPTED, None, 200)], now_ms=2000)
+    settled(ledger_engine, [Outcome(event("a"), Status.REJECTED, "refused_by_lago: no", 422)])
+    sync_id = settled(ledger_engine, [Outcome(event("a"), Status.ACCEPTED, None, 200)], now_ms=2000)
     (line,) = view(ledger_engine, "lago_events")
     assert (line["status"], line["reason"], line["http_status"], line["attempts"]) == (
         "accepted",
@@ -161,9 +162,7 @@ def test_a_line_is_replaced_and_its_first_sight_kept(ledger_engine: sa.Engine) -
 def test_the_view_has_the_columns_that_people_rely_on(ledger_engine: sa.Engine) -> None:
     """`lago_events` answers why a customer is billed, in the words of the design."""
     odd = event("k", code="a:b")
-    settled(
-        ledger_engine, [events.Outcome(odd, Status.ACCEPTED), events.Outcome(event("l"), Status.ACCEPTED)]
-    )
+    settled(ledger_engine, [Outcome(odd, Status.ACCEPTED), Outcome(event("l"), Status.ACCEPTED)])
     lines = {line["row_key"]: line for line in view(ledger_engine, "lago_events")}
     assert list(lines["l"]) == [
         "destination", "sync", "partition", "row_key", "revision", "transaction_id", "code",
@@ -180,7 +179,7 @@ def test_the_view_has_the_columns_that_people_rely_on(ledger_engine: sa.Engine) 
 def test_keys_sort_alike_in_both_databases_and_in_python(ledger_engine: sa.Engine) -> None:
     """A range of keys holds the same keys for the ledger, the spool and Python."""
     ordered = sorted(ODD_KEYS)
-    sync_id = settled(ledger_engine, [events.Outcome(event(key), Status.ACCEPTED) for key in ODD_KEYS])
+    sync_id = settled(ledger_engine, [Outcome(event(key), Status.ACCEPTED) for key in ODD_KEYS])
     for cut in range(len(ordered)):
         with reading(ledger_engine) as connection:
             low = events.read_lines(connection, sync_id, DAY, events.KeyRange(None, ordered[cut]))
@@ -191,8 +190,8 @@ def test_keys_sort_alike_in_both_databases_and_in_python(ledger_engine: sa.Engin
 
 def test_a_row_that_moved_is_found_among_many(ledger_engine: sa.Engine) -> None:
     """Only keys accepted in another partition count as billed there."""
-    outcomes = [events.Outcome(event(f"k{number}"), Status.ACCEPTED) for number in range(30)]
-    refused = events.Outcome(event("refused"), Status.REJECTED, "no")
+    outcomes = [Outcome(event(f"k{number}"), Status.ACCEPTED) for number in range(30)]
+    refused = Outcome(event("refused"), Status.REJECTED, "no")
     sync_id = settled(ledger_engine, [*outcomes, refused])
     keys = [f"k{number}" for number in range(25_000)] + ["refused"]
     with reading(ledger_engine) as connection:
@@ -204,8 +203,8 @@ def test_a_row_that_moved_is_found_among_many(ledger_engine: sa.Engine) -> None:
 def test_lines_that_were_never_accepted_can_be_forgotten(ledger_engine: sa.Engine) -> None:
     """Forgetting never touches what is billed."""
     outcomes = [
-        events.Outcome(event("a"), Status.ACCEPTED),
-        events.Outcome(event("b"), Status.QUARANTINED, "x: y"),
+        Outcome(event("a"), Status.ACCEPTED),
+        Outcome(event("b"), Status.QUARANTINED, "x: y"),
     ]
     sync_id = settled(ledger_engine, outcomes)
     with writing(ledger_engine) as connection:
@@ -239,23 +238,23 @@ def test_a_partition_closes_exactly_at_its_delay(
     ledger_engine: sa.Engine, after_end_ms: int, is_settled: bool, state: State
 ) -> None:
     """Closed is what was settled by an extraction that began `closing_delay` after the end, or later."""
-    assert settle(ledger_engine, DAY.end_ms + after_end_ms, is_settled=is_settled) is state
+    assert closed_after(ledger_engine, DAY.end_ms + after_end_ms, is_settled=is_settled) is state
 
 
 def test_an_unsettled_partition_waits_longer_each_time(ledger_engine: sa.Engine) -> None:
     """15 minutes, 1 hour, 6 hours, then daily, once it is over; settled again, it waits no more."""
     waits = []
     for after_end_ms in (0, *[HOUR_MS] * 5):
-        settle(ledger_engine, DAY.end_ms + after_end_ms, is_settled=False)
+        closed_after(ledger_engine, DAY.end_ms + after_end_ms, is_settled=False)
         (line,) = view(ledger_engine, "lago_partitions")
         waits.append(_instant(line["next_attempt_at"]) - _instant(line["updated_at"]))
     assert waits == [timedelta(minutes=minutes) for minutes in (15, 15, 60, 360, 1440, 1440)]
-    settle(ledger_engine, DAY.end_ms + HOUR_MS, is_settled=True)
+    closed_after(ledger_engine, DAY.end_ms + HOUR_MS, is_settled=True)
     (line,) = view(ledger_engine, "lago_partitions")
     assert (line["next_attempt_at"], line["attempts"], line["state"]) == (None, 0, "closed")
 
 
-def settle(engine: sa.Engine, snapshot_ms: int, *, is_settled: bool) -> State:
+def closed_after(engine: sa.Engine, snapshot_ms: int, *, is_settled: bool) -> State:
     """Settle DAY by an extraction that began at `snapshot_ms`."""
     sync_id = settled(engine, [])
     settlement = Settlement(
