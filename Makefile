@@ -11,6 +11,7 @@ export LAGO_PIPELINE_STATE := $(DAGSTER_HOME)/lago_pipeline
 export WAREHOUSE_URL := sqlite:///$(LAGO_PIPELINE_STATE)/warehouse.db
 export LAGO_API_URL := http://127.0.0.1:$(LAGO_PORT)/api/v1
 export LAGO_API_KEY := 5a6d0b0c-1a90-4e0f-9d6b-0c0ffee0da7a
+export ARROW_DEFAULT_MEMORY_POOL := jemalloc
 export LEDGER_URL :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -67,10 +67,11 @@ class SpoolWriter:
         table = pa.concat_tables(self._waiting)
         self._waiting.clear()
         self._waiting_rows = self._waiting_bytes = 0
-        ordered = table if self.limit.in_order else table.sort_by(_KEY)
-        self.parquet.write_table(ordered, row_group_size=group_rows)
+        if not self.limit.in_order:
+            table = table.sort_by(_KEY)
+        self.parquet.write_table(table, row_group_size=group_rows)
         self.runs += 1
-        del table, ordered
+        del table
         pa.default_memory_pool().release_unused()
 
 
