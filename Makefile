@@ -35,8 +35,9 @@ bench: $(VENV)/test.installed ## Time rendering, delivery, the whole job, and a 
 	@$(BIN)/python -m lago_pipeline_tests.bench.main_job
 	@$(BIN)/python -m lago_pipeline_tests.bench.backfill
 
-torture: $(VENV)/test.installed ## Kill a delivery 200 times (about five minutes).
+torture: $(VENV)/test.installed ## Kill a delivery 200 times, and move a ledger of a million lines (about two minutes).
 	@LAGO_PIPELINE_KILLS=200 $(BIN)/python -m pytest lago_pipeline_tests/crash
+	@LAGO_PIPELINE_LINES=1000000 $(BIN)/python -m pytest lago_pipeline_tests/ledger/test_transfer.py
 
 screenshots: $(VENV)/test.installed ## Take the pictures of the README anew (three minutes, with Chromium).
 	@$(BIN)/python -m lago_pipeline_tests.browser.screenshots

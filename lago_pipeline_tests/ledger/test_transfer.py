@@ -1,6 +1,7 @@
 """The ledger moves between databases whole, proven, or not at all; and an old one is brought up to date."""
 
 import json
+import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,7 +26,8 @@ from lago_pipeline.sync import Sync
 from lago_pipeline_tests.ledger.test_ledger import DAY, LAGO, ODD_KEYS, SYNC, view
 from lago_pipeline_tests.postgres import PASSWORD
 
-MILLION = 1_000_000
+LINES = int(os.environ.get("LAGO_PIPELINE_LINES", "100000"))
+"""`make torture` moves a million."""
 _SYNC_ID, _RUN = 41, 97
 _PARENTS = f"""
     insert into destinations (id, name, api_url, organization_id) OVERRIDING
@@ -213,13 +215,13 @@ def test_the_sum_sees_every_value_and_no_order() -> None:
     assert len({summed(*rows).checksum, *sums_of_others}) == 6
 
 
-def test_a_million_lines_move(ledgers: list[sa.Engine], tmp_path: Path) -> None:
-    """A grown ledger moves from SQLite to PostgreSQL, and both databases count and sum it alike."""
+def test_a_grown_ledger_moves(ledgers: list[sa.Engine], tmp_path: Path) -> None:
+    """From SQLite to PostgreSQL, and both databases count and sum it alike."""
     source, postgres, _ = ledgers
     with writing(source) as connection:
         insert(connection, _PARENTS)
         connection.exec_driver_sql(
-            f"with recursive n (i) as (select 0 union all select i + 1 from n where i < {MILLION - 1}) "
+            f"with recursive n (i) as (select 0 union all select i + 1 from n where i < {LINES - 1}) "
             f"insert into sent select {_SYNC_ID}, {DAY.start_ms}, printf('%07d', i), 0, 0, "
             "case when i % 50 then 'accepted' else 'rejected' end, "
             "cast(printf('%016d', i * 7) as blob), 'calls', 'sub_' || (i % 1000), i, "
@@ -233,8 +235,7 @@ def test_a_million_lines_move(ledgers: list[sa.Engine], tmp_path: Path) -> None:
     ended = time.monotonic()
     print(f"export {between - started:.1f} s, import {ended - between:.1f} s")
     assert sums(source) == sums(postgres)
-    assert sums(source)[:2] == (MILLION, MILLION)
-    assert ended - started < 120
+    assert sums(source)[:2] == (LINES, LINES)
 
 
 def sums(engine: sa.Engine) -> tuple[int, ...]:

@@ -43,6 +43,7 @@ SCALARS = st.one_of(
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(st.characters())),
     lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
+    max_leaves=10,
 ).filter(lambda value: isinstance(value, dict | list))
 
 
