@@ -29,7 +29,8 @@ dev: $(VENV)/run.installed $(DAGSTER_HOME)/dagster.yaml ## Open the Dagster UI w
 test: $(VENV)/test.installed check ## Lint, check types, and run the tests.
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-bench: $(VENV)/test.installed ## Time rendering, delivery, the whole job, and a year of days (half an hour).
+bench: $(VENV)/test.installed ## Time each step, the whole job, and a year of days (half an hour).
+	@$(BIN)/python -m lago_pipeline_tests.bench.extraction
 	@$(BIN)/python -m lago_pipeline_tests.bench.render
 	@$(BIN)/python -m lago_pipeline_tests.bench.delivery
 	@$(BIN)/python -m lago_pipeline_tests.bench.main_job

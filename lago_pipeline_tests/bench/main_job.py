@@ -97,28 +97,30 @@ def whole(times: dict[str, tuple[float, int]]) -> tuple[float, int]:
     return sum(seconds for seconds, _ in times.values()), max(peak for _, peak in times.values())
 
 
-def seed(path: Path, rows: int) -> None:
-    """A warehouse with rows of one day, keyed by random UUIDs."""
+def usage(rows: int) -> Iterator[tuple[object, ...]]:
+    """Rows of one day, keyed by random UUIDs."""
     chance = random.Random(7)
+    return (
+        (
+            str(uuid.UUID(int=chance.getrandbits(128))),
+            f"2026-01-01 {index % 24:02d}:{index % 60:02d}:{index * 7 % 60:02d}.{index % 1000:03d}",
+            f"sub_{index % 50}",
+            index % 97,
+            f"{index % 7}.{index % 1000:03d}",
+            ("EU-West", "us-east", 'Ü"\\')[index % 3],
+        )
+        for index in range(rows)
+    )
+
+
+def seed(path: Path, rows: int) -> None:
+    """A SQLite warehouse with such rows."""
     connection = sqlite3.connect(path)
     connection.execute(
         "create table calls "
         "(id text, called_at text, subscription text, units integer, weight text, region text)"
     )
-    connection.executemany(
-        "insert into calls values (?, ?, ?, ?, ?, ?)",
-        (
-            (
-                str(uuid.UUID(int=chance.getrandbits(128))),
-                f"2026-01-01 {index % 24:02d}:{index % 60:02d}:{index * 7 % 60:02d}.{index % 1000:03d}",
-                f"sub_{index % 50}",
-                index % 97,
-                f"{index % 7}.{index % 1000:03d}",
-                ("EU-West", "us-east", 'Ü"\\')[index % 3],
-            )
-            for index in range(rows)
-        ),
-    )
+    connection.executemany("insert into calls values (?, ?, ?, ?, ?, ?)", usage(rows))
     connection.commit()
     connection.close()
 

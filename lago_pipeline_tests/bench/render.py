@@ -46,9 +46,8 @@ def main(rows: int, rounds: int) -> None:
 def lines(folder: Path, rows: int, rounds: int) -> Iterator[dict[str, object]]:
     """One line a way; raises SystemExit where two ways give different bodies."""
     seed(folder / "warehouse.db", rows)
-    warehouse = warehouse_engine(f"sqlite:///{folder / 'warehouse.db'}")
     pipeline = Pipeline(replace(SYNC, event=TEMPLATE), Spool(folder / "spool"), "bench", say=lambda _: None)
-    pipeline.extract(DAY, warehouse)
+    pipeline.extract(DAY, warehouse_engine(f"sqlite:///{folder / 'warehouse.db'}"))
     with rows_opened(pipeline.spool.rows(SYNC.name, DAY.key)) as file:
         columns, stored = file.columns, list(file.rows())
     renderer = EventRenderer(pipeline.sync, pipeline.template, DAY)
@@ -59,7 +58,6 @@ def lines(folder: Path, rows: int, rounds: int) -> Iterator[dict[str, object]]:
         "python-liquid": (lambda: list(by_liquid(renderer, columns, few)), len(few), "at least 10"),
         "by hand": (lambda: list(by_hand(stored)), rows, "at least 0.5"),
         "events: read, render, write": (lambda: pipeline.render(DAY), rows, "at most 2"),
-        "usage_rows: query, sort, write": (lambda: pipeline.extract(DAY, warehouse), rows, "3.3 us"),
     }
     first = list(compiled(renderer, columns, stored))
     if first != list(by_hand(stored)) or first[: len(few)] != list(by_liquid(renderer, columns, few)):
