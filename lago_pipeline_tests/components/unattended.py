@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 
 from lago_pipeline.components.requests import run_partition_keys
 from lago_pipeline.components.usage_sync import usage_definitions
@@ -118,16 +119,15 @@ class Unattended:
             now_ms=self.now_ms,
             say=lambda _: None,
         )
-        source = warehouse_engine(Settings().required(WAREHOUSE_URL))
         partitions = [self.wiring.partition(key) for key in keys]
-        with self.ledger() as ledger, LagoClient(self.lago.api_url, self.lago.api_key) as client:
+        client = LagoClient(self.lago.api_url, self.lago.api_key)
+        with self.source() as source, self.ledger() as ledger, client:
             for partition in partitions:
                 pipeline.extract(partition, source)
             for partition in partitions:
                 pipeline.render(partition)
             for partition in partitions:
                 pipeline.deliver(partition, ledger, client, sleep=lambda _: None)
-        source.dispose()
 
     def tick(self) -> None:
         """One moment of a daemon that is awake: sensors first, then the schedule; what they ask for is run.
@@ -139,6 +139,15 @@ class Unattended:
                 self.execute(self.schedule() if name == "schedule" else self.sensor(name))
             except LagoPipelineError as error:
                 self.failures.append(str(error))
+
+    @contextmanager
+    def source(self) -> Iterator[sa.Engine]:
+        """The warehouse that resources open, too."""
+        engine = warehouse_engine(Settings().required(WAREHOUSE_URL))
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
     @contextmanager
     def ledger(self) -> Iterator[Any]:

@@ -9,8 +9,8 @@ import pytest
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.partition import Partition
 from lago_pipeline.source.query import SourceReader
-from lago_pipeline.source.warehouse import warehouse_engine
 from lago_pipeline.sync import Source, Sync
+from lago_pipeline_tests.source.reading import engine_of
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)
 AT_MIDNIGHT = Partition("2026-01-05", DAY, DAY + timedelta(days=1))
@@ -36,11 +36,9 @@ def counted(warehouse: Path, where: str, partition: Partition) -> int:
     """The rows of a partition, by a query with its own window."""
     query = f"select at as id, at from u where {where}"
     sync = Sync("s", Source(("id",), "at", query=query), {}, "s", "lago")
-    engine = warehouse_engine(f"sqlite:///{warehouse}")
-    reader = SourceReader(engine, sync)
-    total = sum(len(chunk) for chunk in reader.stream(reader.probe(partition)))
-    engine.dispose()
-    return total
+    with engine_of(f"sqlite:///{warehouse}") as engine:
+        reader = SourceReader(engine, sync)
+        return sum(len(chunk) for chunk in reader.stream(reader.probe(partition)))
 
 
 def test_midnights_compare_well_with_every_spelling(warehouse: Path) -> None:
