@@ -15,8 +15,6 @@ class Status(StrEnum):
     QUARANTINED = "quarantined"
     CONFLICT = "conflict"
 
-    __hash__ = str.__hash__  # as its text, in C: Enum's own is a Python function, called for every event
-
 
 UNBILLED = (Status.HELD, Status.REJECTED, Status.QUARANTINED, Status.CONFLICT)
 """The red states that the ledger keeps; `pending` is red too, and has no line."""

@@ -14,6 +14,8 @@ SCHEMA_VERSION = "0002"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 4_210_386_115
 _BUSY_SECONDS = 60
+_CACHED_STATEMENTS = 16
+"""One that writes hundreds of lines takes half a megabyte."""
 _READ_ONLY = "lago_pipeline_read_only"
 
 
@@ -83,7 +85,8 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"the ledger's folder cannot be made: {error.strerror}") from error
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    connect_args = {"timeout": _BUSY_SECONDS, "cached_statements": _CACHED_STATEMENTS}
+    engine = sa.create_engine(url, connect_args=connect_args)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's own type

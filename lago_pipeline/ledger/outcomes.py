@@ -1,6 +1,5 @@
 """What became of events, into the ledger: a line for each, written in bulk."""
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -35,9 +34,9 @@ _REPLACE = (
     f"{', '.join(f'{name} = excluded.{name}' for name in _NAMES if name not in _KEPT)}, "
     "attempts = sent.attempts + 1"
 )
-_ROWS_A_STATEMENT = 500 if sqlite3.sqlite_version_info >= (3, 32) else 100
+_ROWS_A_STATEMENT = 500
 """Python's sqlite3 gives up the GIL for each statement, once for every row of `executemany`, and waits up to
-5 ms to have it back while another thread computes. An old SQLite takes no more than 999 values."""
+5 ms to have it back while another thread computes."""
 
 _Values = tuple[object, ...]
 

@@ -23,6 +23,8 @@ from lago_pipeline.spool.folder import written_aside
 GROUP_ROWS = 100_000
 RUN_BYTES = 36 << 20
 """What is sorted at once, so that memory stays flat: more than a day of most syncs."""
+PAGE_BYTES = 256 << 10
+"""A merge holds a page of every column of every run."""
 _FOOTER = b"lago_pipeline"
 _Footer = TypeVar("_Footer")
 _KEY = "row_key"
@@ -197,11 +199,9 @@ def _damage(path: Path, remedy: str) -> Iterator[None]:
 def _open(
     stack: ExitStack, path: Path, schema: pa.Schema, repeated: Sequence[str], limit: Limit
 ) -> SpoolWriter:
-    parquet = stack.enter_context(
-        pq.ParquetWriter(
-            path, schema, compression="zstd", write_page_checksum=True, use_dictionary=list(repeated)
-        )
-    )
+    options = {"compression": "zstd", "write_page_checksum": True, "data_page_size": PAGE_BYTES}
+    writer = pq.ParquetWriter(path, schema, use_dictionary=list(repeated), **options)
+    parquet = stack.enter_context(writer)
     return SpoolWriter(schema, parquet, limit)
 
 
