@@ -27,7 +27,7 @@ dev: $(VENV)/run.installed $(DAGSTER_HOME)/dagster.yaml ## Open the Dagster UI w
 	@$(BIN)/python -m lago_pipeline.demo dev --port $(UI_PORT)
 
 test: $(VENV)/test.installed check ## Lint, check types, and run the tests.
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 bench: $(VENV)/test.installed ## Time each step, the whole job, and a year of days (half an hour).
 	@$(BIN)/python -m lago_pipeline_tests.bench.extraction

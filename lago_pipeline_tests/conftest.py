@@ -10,6 +10,11 @@ from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline_tests.postgres import PostgresServer, running_postgres
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long goes first: it mostly waits, for a daemon or a browser, while other workers compute."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One PostgreSQL for the tests of this process, started when the first test asks for it."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
+import pytest
 
 from lago_pipeline_tests.backfill.conftest import Past, day
 from lago_pipeline_tests.backfill.daemon import served, waited
@@ -51,6 +52,7 @@ def accepted(past: Past) -> dict[str, int]:
     return found
 
 
+@pytest.mark.long
 def test_a_backfill_in_the_ui_bills_the_past_and_tells_of_what_it_could_not(past: Past) -> None:
     """Good and empty days are green with their own numbers, the bad one red and told to the webhook."""
     counts = {number: number % 3 + 1 for number in DAYS if number not in (*EMPTY, BAD)}

@@ -3,6 +3,7 @@
 import signal
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from lago_pipeline_tests.browser.dagster_ui import DagsterUi
@@ -13,6 +14,7 @@ DELIVERED_MS = 180_000  # the daemon looks for backfills every thirty seconds
 REASON = "missing_external_subscription_id"
 
 
+@pytest.mark.long
 def test_deliveries_are_started_and_read_in_a_browser(tmp_path: Path, page: Page) -> None:
     """One day and a backfill from the UI; red and green days, plots, checks; then Ctrl-C leaves nothing."""
     with running_dev(tmp_path) as dev:

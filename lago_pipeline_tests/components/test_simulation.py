@@ -50,6 +50,7 @@ class Company:
         return key
 
 
+@pytest.mark.long
 def test_a_month_of_ticks_bills_every_row_once_and_closes_every_day(
     unattended: Callable[..., Unattended], monkeypatch: pytest.MonkeyPatch
 ) -> None:

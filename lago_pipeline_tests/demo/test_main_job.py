@@ -3,9 +3,12 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from lago_pipeline_tests.demo.dev import demo_command, demo_environment
 
 
+@pytest.mark.long
 def test_the_main_job_bills_all_but_the_planted_rows_and_a_second_run_nothing_new(
     tmp_path: Path,
 ) -> None:
