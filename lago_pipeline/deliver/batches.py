@@ -12,8 +12,7 @@ def batches(events: Sequence[Event], size: int) -> Iterator[list[Event]]:
     """
     first = 0
     while batch := list(events[first : first + size]):
-        distinct = len({event.transaction_id for event in batch})
-        if distinct < len(batch):
+        if len({event.transaction_id for event in batch}) < len(batch):
             batch = batch[: _first_repeat(batch)]
         first += len(batch)
         yield batch

@@ -94,7 +94,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         cursor = connection.cursor()
         cursor.execute("pragma journal_mode = wal")
         cursor.execute("pragma synchronous = full")  # a settled event survives a power cut
-        # row keys come in no order: a large ledger's index is neither read nor written anew for each day
+        # row keys come in no order: more of a large ledger's index in memory settles a tenth faster at most
         cursor.execute("pragma cache_size = -16384")
         cursor.execute("pragma wal_autocheckpoint = 16384")
         cursor.close()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import sqlalchemy as sa
 
 from lago_pipeline.components.requests import run_partition_keys
 from lago_pipeline.components.usage_sync import usage_definitions
@@ -25,9 +24,9 @@ from lago_pipeline.partition import epoch_ms
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.sandbox.server import RunningSandbox
 from lago_pipeline.settings import WAREHOUSE_URL, Settings
-from lago_pipeline.source.warehouse import warehouse_engine
 from lago_pipeline.spool.folder import Spool
 from lago_pipeline.sync import Sync
+from lago_pipeline_tests.source.reading import engine_of
 
 COLUMNS = "id text, called_at text, subscription text, units integer, loaded_at text"
 
@@ -121,7 +120,7 @@ class Unattended:
         )
         partitions = [self.wiring.partition(key) for key in keys]
         client = LagoClient(self.lago.api_url, self.lago.api_key)
-        with self.source() as source, self.ledger() as ledger, client:
+        with engine_of(Settings().required(WAREHOUSE_URL)) as source, self.ledger() as ledger, client:
             for partition in partitions:
                 pipeline.extract(partition, source)
             for partition in partitions:
@@ -139,15 +138,6 @@ class Unattended:
                 self.execute(self.schedule() if name == "schedule" else self.sensor(name))
             except LagoPipelineError as error:
                 self.failures.append(str(error))
-
-    @contextmanager
-    def source(self) -> Iterator[sa.Engine]:
-        """The warehouse that resources open, too."""
-        engine = warehouse_engine(Settings().required(WAREHOUSE_URL))
-        try:
-            yield engine
-        finally:
-            engine.dispose()
 
     @contextmanager
     def ledger(self) -> Iterator[Any]:
