@@ -2,7 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import NamedTuple, Self
+from itertools import repeat
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from lago_pipeline.arrow import column_values
 
 
 class Event(NamedTuple):
@@ -29,33 +34,35 @@ class Event(NamedTuple):
         return self.row_key, self.event_index
 
 
-class EventColumns(NamedTuple):
-    """Many events by field, each field a list of as many values: what is written and read at once."""
+EVENT_SCHEMA = pa.schema(
+    [
+        ("row_key", pa.string()),
+        ("event_index", pa.int32()),
+        ("transaction_id", pa.string()),
+        ("code", pa.string()),
+        ("external_subscription_id", pa.string()),
+        ("timestamp_ms", pa.int64()),
+        ("properties", pa.string()),
+        ("body", pa.binary()),
+        ("fingerprint", pa.binary(16)),
+        ("problem", pa.string()),
+    ]
+)
+"""Many events by column, in the order of an event's fields: how they are rendered, written and read."""
 
-    row_key: list[str]
-    event_index: list[int]
-    transaction_id: list[str | None]
-    code: list[str | None]
-    external_subscription_id: list[str | None]
-    timestamp_ms: list[int | None]
-    properties: list[str | None]
-    body: list[bytes | None]
-    fingerprint: list[bytes]
-    problem: list[str | None]
 
-    @classmethod
-    def of(cls, events: Iterable[Event]) -> Self:
-        """Single events as one value."""
-        rows = list(events)
-        return (
-            cls(*(list(values) for values in zip(*rows, strict=True)))
-            if rows
-            else cls._make([] for _ in cls._fields)
-        )
+def event_batch(events: Iterable[Event]) -> pa.RecordBatch:
+    """Single events by column."""
+    rows = list(events)
+    columns = zip(*rows, strict=True) if rows else repeat((), len(EVENT_SCHEMA))
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, EVENT_SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=EVENT_SCHEMA)
 
-    def events(self) -> Iterator[Event]:
-        """Each event by itself."""
-        return map(partial(tuple.__new__, Event), zip(*self, strict=True))  # as Event._make, but all in C
+
+def events_of(columns: pa.RecordBatch | pa.Table) -> Iterator[Event]:
+    """Each event by itself."""
+    values = map(column_values, columns.columns)
+    return map(partial(tuple.__new__, Event), zip(*values, strict=True))  # as Event._make, but all in C
 
 
 def default_transaction_id(prefix: str, code: str, row_key: str) -> str:

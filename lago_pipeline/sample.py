@@ -13,7 +13,7 @@ from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.deliver.run import planned_range
 from lago_pipeline.deliver.send import INGESTION_SECONDS, BatchSender
 from lago_pipeline.deliver.settle import Settler
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, events_of
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.events import KeyRange, mark_sending, read_lines, read_marks
 from lago_pipeline.ledger.lock import partition_lock
@@ -59,7 +59,7 @@ def sample_rows(pipeline: Pipeline, partition: Partition, warehouse: sa.Engine, 
     renderer = EventRenderer(pipeline.sync, pipeline.template, partition)
     together = StoredRows.of(stored, len(rows.columns))
     rendered = partition_events(renderer, rows.columns, [together], RenderCounts())
-    events = chain.from_iterable(columns.events() for columns in rendered)
+    events = chain.from_iterable(map(events_of, rendered))
     by_key = {row.row_key: dict(zip(rows.columns, row.values(), strict=True)) for row in stored}
     return [Sample(by_key[event.row_key], event) for event in events]
 

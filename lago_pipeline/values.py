@@ -98,7 +98,9 @@ def decimal_text(value: float | Decimal) -> str:
 
     Raises ProblemError for NaN, infinity and numbers of more than a thousand digits.
     """
-    return format(_decimal(value), "f")
+    exact = _decimal(value)
+    text = str(exact)
+    return format(exact, "f") if "E" in text else text
 
 
 def number_text(value: float | Decimal) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from lago_pipeline.event import Event, EventColumns
+from lago_pipeline.event import Event
 from lago_pipeline.partition import Partition
 from lago_pipeline.report import Status
 
@@ -72,21 +72,20 @@ def settle(
 
 def _own_values(outcomes: Sequence[Outcome], start: str) -> list[_Values]:
     """Rows of `_OWN`; transaction ids that are no more than `start`, code and key are left to the view."""
-    events = EventColumns.of(outcome.event for outcome in outcomes)
-    named = zip(events.transaction_id, events.code, events.row_key, strict=True)
-    own_ids = [None if id_ == f"{start}{code}:{key}" else id_ for id_, code, key in named]
-    columns = (
-        events.row_key,
-        events.event_index,
-        events.fingerprint,
-        events.code,
-        events.external_subscription_id,
-        events.timestamp_ms,
-        events.properties,
-        own_ids,
-        [outcome.reason for outcome in outcomes],
-    )
-    return list(zip(*columns, strict=True))
+    return [
+        (
+            event.row_key,
+            event.event_index,
+            event.fingerprint,
+            event.code,
+            event.external_subscription_id,
+            event.timestamp_ms,
+            event.properties,
+            None if event.transaction_id == f"{start}{event.code}:{event.row_key}" else event.transaction_id,
+            reason,
+        )
+        for event, _, reason, _ in outcomes
+    ]
 
 
 def _write_sqlite(connection: sa.Connection, rows: Sequence[_Values], shared: _Values) -> None:

@@ -1,12 +1,8 @@
-"""Columns of stored rows in the forms that a compiled template takes, often without decoding anything.
-
-A value that has no such form comes as `UNFIT`, which no template can put into an event.
-"""
+"""Columns of stored rows in the forms that a compiled template takes, often without decoding anything."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -16,13 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lago_pipeline.arrow import column_values
 from lago_pipeline.partition import from_epoch_ms
 from lago_pipeline.spool.columns import column_letters, decode_column
-from lago_pipeline.spool.parquet import column_values
 from lago_pipeline.spool.rows import StoredRows
-from lago_pipeline.values import PLAUSIBLE_MS, exact, property_text, seconds_text, timestamp_ms
-
-UNFIT = object()
+from lago_pipeline.values import PLAUSIBLE_MS, exact, is_storable, property_text, timestamp_ms
 
 _ALREADY_TEXT = frozenset("siuDt")
 """Types that are stored as the text that a property has."""
@@ -35,78 +29,89 @@ Instants = NDArray[np.int64]
 
 
 class Form(StrEnum):
-    """How a column's values come to a compiled template."""
+    """How a value comes to a template's expression."""
 
     VALUE = "value"
-    """As the source gave them."""
+    """As the source gave it."""
     EXACT = "exact"
-    """With floats as the decimals that they print as: what an expression reads."""
-    TEXT = "text"
-    """As properties, None for a null."""
-    INSTANT = "instant"
-    """As epoch milliseconds."""
-    STAMP = "stamp"
-    """As Lago's text for an instant."""
+    """With floats as the decimals that they print as."""
 
 
-def column_in_form(rows: StoredRows, index: int, form: Form, zone: ZoneInfo) -> Sequence[object]:
-    """The values of the column at `index`; `zone` is that of timestamps without one."""
-    letters = column_letters(rows.types, index)
-    stored = rows.texts[index]
-    if form is Form.TEXT:
-        quick = _stored_texts(stored, letters)
-    elif form in (Form.INSTANT, Form.STAMP):
-        quick = _plain_times(stored, letters, form, zone)
-    else:
-        quick = None
-    return quick if quick is not None else _converted(rows, index, form, zone)
+class Inputs:
+    """Columns of some rows in the forms that a compiled template takes.
+
+    `zone` is that of timestamps without one. `left` marks the rows that have a value without such a form, or
+    that a template cannot put into an event for another reason.
+    """
+
+    def __init__(self, rows: StoredRows, columns: Sequence[str], zone: ZoneInfo) -> None:
+        self.rows = rows
+        self.left: NDArray[np.bool_] = np.zeros(len(rows), np.bool_)
+        self._columns = columns
+        self._zone = zone
+
+    def values(self, column: str, form: Form) -> Sequence[object]:
+        """A column's values, for expressions."""
+        index = self._columns.index(column)
+        values = decode_column(column_values(self.rows.texts[index]), self.rows.types, index)
+        is_inexact = form is Form.EXACT and "f" in column_letters(self.rows.types, index)
+        return [exact(value) for value in values] if is_inexact else values
+
+    def texts(self, column: str) -> pa.StringArray:
+        """A column as properties, null for a null."""
+        index = self._columns.index(column)
+        stored, letters = self.rows.texts[index], column_letters(self.rows.types, index)
+        if letters <= _ALREADY_TEXT or (letters == {"d"} and _are_plain(stored)):
+            return stored
+        return self.encoded([self._fit(row, property_text, value) for row, value in self._each(column)])
+
+    def instants(self, column: str) -> Instants:
+        """A column as epoch milliseconds; -1 for what is no plausible instant."""
+        index = self._columns.index(column)
+        quick = _plain_instants(self.rows.texts[index], column_letters(self.rows.types, index), self._zone)
+        if quick is not None:
+            return quick
+        found = (self._fit(row, timestamp_ms, value, self._zone) for row, value in self._each(column))
+        return np.array([-1 if one is None or one not in PLAUSIBLE_MS else one for one in found], np.int64)
+
+    def encoded(self, texts: Sequence[str | None]) -> pa.StringArray:
+        """Texts as a column; what UTF-8 cannot write is left."""
+        try:
+            return pa.array(texts, pa.string())
+        except UnicodeEncodeError:
+            fit = [text if text is None or is_storable(text) else None for text in texts]
+            self.left |= [before is not after for before, after in zip(texts, fit, strict=True)]
+            return pa.array(fit, pa.string())
+
+    def _each(self, column: str) -> Iterator[tuple[int, object]]:
+        return enumerate(self.values(column, Form.VALUE))
+
+    def _fit(self, row: int, convert: Callable[..., _Value], *arguments: object) -> _Value | None:
+        try:
+            return convert(*arguments)
+        except (ValueError, ArithmeticError):
+            self.left[row] = True
+            return None
 
 
-def _converted(rows: StoredRows, index: int, form: Form, zone: ZoneInfo) -> Sequence[object]:
-    """As `column_in_form`, value by value."""
-    values = decode_column(rows.texts[index], rows.types, index)
-    match form:
-        case Form.VALUE:
-            return values
-        case Form.EXACT:
-            return [exact(value) for value in values] if "f" in column_letters(rows.types, index) else values
-        case Form.TEXT:
-            return [_fit(property_text, value) for value in values]
-        case Form.INSTANT:
-            return [_fit(timestamp_ms, value, zone) for value in values]
-        case Form.STAMP:
-            return [_fit(_stamp, value, zone) for value in values]
+def _are_plain(decimals: pa.StringArray) -> bool:
+    """Whether stored decimals are as short and plain as properties: no exponent, no NaN, no infinity."""
+    is_odd = pc.or_(pc.match_substring_regex(decimals, "[ENI]"), pc.greater(pc.binary_length(decimals), 999))
+    return not pc.any(is_odd).as_py()
 
 
-def _stored_texts(stored: Sequence[str | None], letters: set[str]) -> Sequence[object] | None:
-    """The properties of a column whose stored text is, for most values, what a property has."""
-    if letters <= _ALREADY_TEXT:
-        return stored
-    if letters == {"d"}:
-        return [text if text is None or _is_plain(text) else _fit(_decimal_text, text) for text in stored]
-    return None
-
-
-def _plain_times(
-    stored: Sequence[str | None], letters: set[str], form: Form, zone: ZoneInfo
-) -> Sequence[object] | None:
-    instants = _plain_instants(stored, letters, zone)
-    if instants is None:
-        return None
-    return _stamps(instants) if form is Form.STAMP else instants.tolist()
-
-
-def _plain_instants(texts: Sequence[str | None], letters: set[str], zone: ZoneInfo) -> Instants | None:
+def _plain_instants(texts: pa.StringArray, letters: set[str], zone: ZoneInfo) -> Instants | None:
     """The milliseconds of times that are all written alike and in full, None where any is not.
 
     Only ISO 8601 as Python reads it too; times without a zone only while the clocks of `zone` stay as they
     are, from a day before the first to a day after the last.
     """
-    if not letters <= {"s", "T"} or not letters or texts[0] is None or not _PLAIN_TIME.fullmatch(texts[0]):
+    first = (texts[0].as_py() or "") if letters and letters <= {"s", "T"} else ""
+    if not _PLAIN_TIME.fullmatch(first):
         return None
-    has_zone = texts[0][-1] == "Z" or texts[0][-6] in "+-"
+    has_zone = first[-1] == "Z" or first[-6] in "+-"
     try:
-        moments = pa.array(texts, pa.string()).cast(pa.timestamp("us", "UTC" if has_zone else None))
+        moments = texts.cast(pa.timestamp("us", "UTC" if has_zone else None))
         instants = moments.cast(pa.int64()).to_numpy() // 1000
     except (pa.ArrowInvalid, ValueError):
         return None
@@ -124,30 +129,9 @@ def _without_offset(local: Instants, zone: ZoneInfo) -> Instants | None:
     return local - (offsets.pop() or timedelta(0)) // timedelta(milliseconds=1)
 
 
-def _stamps(instants: Instants) -> list[str]:
+def stamps(instants: Instants) -> pa.StringArray:
     """`seconds_text` of all, for instants after 1970."""
     seconds = pa.array(instants // 1000).cast(pa.string())
     rest = instants % 1000
     parts = pc.utf8_lpad(pa.array(rest).cast(pa.string()), 3, "0")
-    written = pc.if_else(pa.array(rest == 0), seconds, pc.binary_join_element_wise(seconds, parts, "."))
-    return column_values(written)
-
-
-def _stamp(value: object, zone: ZoneInfo) -> str:
-    return seconds_text(timestamp_ms(value, zone))
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a stored decimal is as short and plain as its property: no exponent, no NaN, no infinity."""
-    return len(text) < 1000 and "E" not in text and "N" not in text and "I" not in text
-
-
-def _decimal_text(text: str) -> str | None:
-    return property_text(Decimal(text))
-
-
-def _fit(convert: Callable[..., _Value], value: object, *arguments: object) -> _Value | object:
-    try:
-        return convert(value, *arguments)
-    except (ValueError, ArithmeticError):
-        return UNFIT
+    return pc.if_else(pa.array(rest == 0), seconds, pc.binary_join_element_wise(seconds, parts, "."))

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress, groupby, islice
-from operator import eq
-from typing import Any
+from itertools import groupby
 
-from lago_pipeline.event import Event, EventColumns
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from lago_pipeline.arrow import column_values
+from lago_pipeline.event import Event, event_batch, events_of
 from lago_pipeline.refusals import Problem, Reason
-from lago_pipeline.render.compiled import Rendered
-from lago_pipeline.render.inputs import column_in_form
+from lago_pipeline.render.inputs import Inputs
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.render.slot import Row
 from lago_pipeline.spool.rows import StoredRow, StoredRows
-from lago_pipeline.values import PLAUSIBLE_MS
 
 
 @dataclass(slots=True)
@@ -33,7 +35,7 @@ class RenderCounts:
 
 def partition_events(
     renderer: EventRenderer, columns: Sequence[str], rows: Iterable[StoredRows], counts: RenderCounts
-) -> Iterator[EventColumns]:
+) -> Iterator[pa.RecordBatch]:
     """The events of rows sorted by key, in the same order; `counts` is kept while they are taken.
 
     Rows that repeat another letter for letter collapse into it. Rows that share a key and differ are all
@@ -43,9 +45,9 @@ def partition_events(
     for whole in _with_whole_keys(rows):
         events = rendering.events(whole)
         counts.rows += len(whole)
-        counts.events += len(events.row_key)
-        counts.problems += len(events.problem) - events.problem.count(None)
-        counts.digest = (counts.digest + sum(map(int.from_bytes, events.fingerprint))) % (1 << 128)
+        counts.events += len(events)
+        counts.problems += len(events) - events["problem"].null_count
+        counts.digest = (counts.digest + _digest(events["fingerprint"])) % (1 << 128)
         yield events
 
 
@@ -63,8 +65,8 @@ def _with_whole_keys(rows: Iterable[StoredRows]) -> Iterator[StoredRows]:
             held = held.followed_by(piece.between(0, start))
         if start < len(piece):
             yield held
-            held = piece.between(start, len(piece)) if start else piece
-    if held is not None:
+            held = piece.between(start, len(piece))
+    if held:
         yield held
 
 
@@ -76,40 +78,32 @@ class _Rendering:
     columns: Sequence[str]
     counts: RenderCounts
 
-    def events(self, rows: StoredRows) -> EventColumns:
+    def events(self, rows: StoredRows) -> pa.RecordBatch:
         """The events of rows, all those of a key among them."""
-        events, left = self._compiled(rows)
-        columns: tuple[list[Any], ...] = events
-        for index in sorted({*left, *self._keyless(rows)}):
-            for column, value in zip(columns, self._single(rows.row(index)), strict=True):
-                column[index] = value
+        inputs = Inputs(rows, self.columns, self.renderer.sync.source.timezone)
+        inputs.left |= self._keyless(rows)
+        events, left = self.renderer.template.compiled.render(inputs, self.renderer.partition)
+        if left:
+            events = _replaced(events, left, event_batch(self._single(rows.row(row)) for row in left))
         keys = rows.row_keys
-        if not any(map(eq, keys, islice(keys, 1, None))):
+        if not pc.any(pc.equal(keys.slice(1), keys.slice(0, len(keys) - 1))).as_py():
             return events
-        settled = EventColumns.of(self._settled(rows, list(events.events())))
-        self.counts.duplicates += len(rows) - len(settled.row_key)
+        settled = event_batch(self._settled(rows, list(events_of(events))))
+        self.counts.duplicates += len(rows) - len(settled)
         return settled
 
-    def _compiled(self, rows: StoredRows) -> Rendered:
-        template, partition = self.renderer.template.compiled, self.renderer.partition
-        zone = self.renderer.sync.source.timezone
-        inputs = [
-            column_in_form(rows, self.columns.index(column), form, zone) for column, form in template.inputs
-        ]
-        start, end = max(partition.start_ms, PLAUSIBLE_MS.start), min(partition.end_ms, PLAUSIBLE_MS.stop)
-        return template.render(start, end, rows.row_keys, *inputs)
-
-    def _keyless(self, rows: StoredRows) -> Iterator[int]:
-        """The rows in which a part of the primary key is NULL."""
+    def _keyless(self, rows: StoredRows) -> NDArray[np.bool_]:
+        """Whether a part of the primary key is NULL."""
+        found = np.zeros(len(rows), np.bool_)
         for name in self.renderer.sync.source.primary_key:
-            texts = rows.texts[self.columns.index(name)]
-            if None in texts:
-                yield from compress(range(len(rows)), [text is None for text in texts])
+            found |= rows.texts[self.columns.index(name)].is_null().to_numpy(zero_copy_only=False)
+        return found
 
     def _settled(self, rows: StoredRows, events: Sequence[Event]) -> Iterator[Event]:
         """As many events for each key as it has different rows."""
-        for _, indexes in groupby(range(len(rows)), key=rows.row_keys.__getitem__):
-            copies = {rows.row(index): events[index] for index in indexes}
+        numbered = enumerate(rows)
+        for _, same in groupby(numbered, key=lambda one: one[1].row_key):
+            copies = {row: events[index] for index, row in same}
             if len(copies) == 1:
                 yield from copies.values()
                 continue
@@ -134,3 +128,14 @@ class _Rendering:
             detail = f"{distinct} different rows have the key {row_key[:60]}"
             return Problem(Reason.DUPLICATE_KEY, detail)
         return None
+
+
+def _replaced(events: pa.RecordBatch, rows: Sequence[int], others: pa.RecordBatch) -> pa.RecordBatch:
+    """The same events, but others in these rows."""
+    order = np.arange(len(events))
+    order[rows] = len(events) + np.arange(len(rows))
+    return pa.concat_batches([events, others]).take(pa.array(order))
+
+
+def _digest(fingerprints: pa.FixedSizeBinaryArray) -> int:
+    return sum(map(int.from_bytes, column_values(fingerprints)))

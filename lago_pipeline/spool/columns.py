@@ -9,6 +9,9 @@ from itertools import repeat
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
+
+from lago_pipeline.arrow import column_values
 from lago_pipeline.refusals import ProblemError
 from lago_pipeline.values import Unsupported, json_text
 
@@ -61,12 +64,12 @@ def encode_rows(rows: Sequence[Sequence[object]], width: int) -> tuple[list[Sequ
     return [texts for texts, _ in columns], _joined([letters for _, letters in columns], len(rows))
 
 
-def column_letters(types: Iterable[str], index: int) -> set[str]:
+def column_letters(types: pa.StringArray, index: int) -> set[str]:
     """The type letters that a column has in rows of these types, without the one for a null."""
-    return {letters[index] for letters in set(types)} - {_NULL}
+    return {letters[index] for letters in column_values(types.unique())} - {_NULL}
 
 
-def decode_column(texts: Sequence[str | None], types: Sequence[str], index: int) -> Sequence[object]:
+def decode_column(texts: Sequence[str | None], types: pa.StringArray, index: int) -> Sequence[object]:
     """The values of the column at `index`, of the types that the source gave."""
     letters = column_letters(types, index)
     if letters <= {"s"}:
@@ -74,7 +77,7 @@ def decode_column(texts: Sequence[str | None], types: Sequence[str], index: int)
     if len(letters) == 1:
         decode = _DECODERS[letters.pop()]
         return [None if text is None else decode(text) for text in texts]
-    pairs = zip(texts, types, strict=True)
+    pairs = zip(texts, column_values(types), strict=True)
     return [None if text is None else _DECODERS[row[index]](text) for text, row in pairs]
 
 

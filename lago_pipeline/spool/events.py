@@ -4,33 +4,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from lago_pipeline.event import Event, EventColumns
+from lago_pipeline.event import EVENT_SCHEMA, Event, events_of
 from lago_pipeline.spool.parquet import (
     SpoolFile,
     SpoolWriter,
-    column_values,
     file_written_in_order,
     opened_spool,
 )
 
-_SCHEMA = pa.schema(
-    [
-        ("row_key", pa.string()),
-        ("event_index", pa.int32()),
-        ("transaction_id", pa.string()),
-        ("code", pa.string()),
-        ("external_subscription_id", pa.string()),
-        ("timestamp_ms", pa.int64()),
-        ("properties", pa.string()),
-        ("body", pa.binary()),
-        ("fingerprint", pa.binary(16)),
-        ("problem", pa.string()),
-    ]
-)
 _REPEATED = ["event_index", "code", "external_subscription_id", "problem"]
 GROUP_EVENTS = 20_000
 """A group is what a delivery plans, marks and holds in memory at once."""
@@ -61,15 +45,15 @@ class EventsWriter:
 
     _writer: SpoolWriter
 
-    def write(self, events: EventColumns) -> None:
+    def write(self, events: pa.RecordBatch) -> None:
         """Add events: all that share a key, so that a group is a range of keys."""
-        self._writer.write(pa.table(list(events), schema=_SCHEMA))
+        self._writer.write(pa.Table.from_batches([events]))
 
 
 @contextmanager
 def events_written(path: Path, footer: Callable[[], EventsFooter]) -> Iterator[EventsWriter]:
     """Write a partition's events at `path`; the file appears whole or not at all."""
-    with file_written_in_order(path, _SCHEMA, _REPEATED, GROUP_EVENTS, lambda: asdict(footer())) as file:
+    with file_written_in_order(path, EVENT_SCHEMA, _REPEATED, GROUP_EVENTS, lambda: asdict(footer())) as file:
         yield EventsWriter(file)
 
 
@@ -83,13 +67,7 @@ class EventsFile:
     def groups(self) -> Iterator[list[Event]]:
         """The events, one list a row group; a file without rows has none."""
         for table in self._file.groups():
-            columns = EventColumns(*(_values(column) for column in table.columns))
-            yield list(columns.events())
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    has_numbers = pa.types.is_integer(column.type)
-    return column.to_pylist() if has_numbers else column_values(column)  # NumPy has no integer for a null
+            yield list(events_of(table))
 
 
 @contextmanager

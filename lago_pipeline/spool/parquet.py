@@ -30,13 +30,6 @@ _Footer = TypeVar("_Footer")
 _KEY = "row_key"
 
 
-def column_values(column: pa.Array) -> list[Any]:
-    """Texts or bytes of a file as Python's, None for nulls."""
-    # several times faster than to_pylist, which makes an object of Arrow's for each value first
-    values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
-    return values
-
-
 @dataclass(slots=True)
 class SpoolWriter:
     """Takes tables of one schema, and writes those that wait together once they are as large as `limit`."""

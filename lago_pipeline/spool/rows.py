@@ -8,9 +8,10 @@ from typing import Self
 
 import pyarrow as pa
 
+from lago_pipeline.arrow import column_values
 from lago_pipeline.spool.columns import decode_row, encode_rows
 from lago_pipeline.spool.keys import row_keys
-from lago_pipeline.spool.parquet import SpoolFile, SpoolWriter, column_values, opened_spool, sorted_file
+from lago_pipeline.spool.parquet import SpoolFile, SpoolWriter, opened_spool, sorted_file
 
 _BATCH = 2_500
 """Rows read, and so rendered, at once: larger batches are no faster, and take tens of megabytes more."""
@@ -46,39 +47,49 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """Rows as stored, by column: what is needed of them is decoded a column at a time."""
+    """Rows as stored, in Arrow's columns: what is needed of them is decoded a column at a time."""
 
-    row_keys: Sequence[str]
-    types: Sequence[str]
-    texts: Sequence[Sequence[str | None]]
+    row_keys: pa.StringArray
+    types: pa.StringArray
+    texts: Sequence[pa.StringArray]
 
     @classmethod
     def of(cls, rows: Sequence[StoredRow], width: int) -> Self:
         """Single rows of `width` columns as one value."""
-        texts = [[row.texts[index] for row in rows] for index in range(width)]
-        return cls([row.row_key for row in rows], [row.types for row in rows], texts)
+        texts = ([row.texts[index] for row in rows] for index in range(width))
+        columns = ([row.row_key for row in rows], [row.types for row in rows], *texts)
+        return cls.of_columns(*(pa.array(column, pa.string()) for column in columns))
+
+    @classmethod
+    def of_columns(cls, row_keys: pa.StringArray, types: pa.StringArray, *texts: pa.StringArray) -> Self:
+        """The columns of a file, or of a piece of it."""
+        return cls(row_keys, types, texts)
 
     def __len__(self) -> int:
         return len(self.row_keys)
 
     def __iter__(self) -> Iterator[StoredRow]:
-        return (self.row(index) for index in range(len(self)))
+        texts = zip(*map(column_values, self.texts), strict=True)
+        return map(StoredRow, column_values(self.row_keys), column_values(self.types), texts)
+
+    @property
+    def columns(self) -> list[pa.StringArray]:
+        """All columns, as in a file."""
+        return [self.row_keys, self.types, *self.texts]
 
     def row(self, index: int) -> StoredRow:
         """One row by itself."""
-        return StoredRow(
-            self.row_keys[index], self.types[index], tuple(column[index] for column in self.texts)
-        )
+        row_key, types, *texts = (column[index].as_py() for column in self.columns)
+        return StoredRow(row_key, types, tuple(texts))
 
     def between(self, start: int, end: int) -> Self:
         """The rows from `start` up to `end`."""
-        texts = [column[start:end] for column in self.texts]
-        return type(self)(self.row_keys[start:end], self.types[start:end], texts)
+        return self.of_columns(*(column.slice(start, end - start) for column in self.columns))
 
     def followed_by(self, others: Self) -> Self:
         """These rows and then the others."""
-        texts = [[*mine, *theirs] for mine, theirs in zip(self.texts, others.texts, strict=True)]
-        return type(self)([*self.row_keys, *others.row_keys], [*self.types, *others.types], texts)
+        both = zip(self.columns, others.columns, strict=True)
+        return self.of_columns(*(pa.concat_arrays(columns) for columns in both))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +105,7 @@ class RowsWriter:
         if not rows:
             return
         stored = stored_rows(rows, self.columns, self.primary_key)
-        columns = [stored.row_keys, stored.types, *stored.texts]
-        self._writer.write(pa.table(list(columns), schema=self._writer.schema))
+        self._writer.write(pa.table(stored.columns, schema=self._writer.schema))
 
 
 def stored_rows(
@@ -105,7 +115,8 @@ def stored_rows(
     texts, types = encode_rows(rows, len(columns))
     indexes = [columns.index(name) for name in primary_key]
     key_columns = [[row[index] for row in rows] for index in indexes]
-    return StoredRows(row_keys(key_columns, texts, types), types, texts)
+    stored = (row_keys(key_columns, texts, types), types, *texts)
+    return StoredRows.of_columns(*(pa.array(column, pa.string()) for column in stored))
 
 
 @contextmanager
@@ -130,8 +141,7 @@ class RowsFile:
     def rows(self) -> Iterator[StoredRows]:
         """Every row, some thousands at a time; equal keys are neighbours."""
         for batch in self._file.batches(_BATCH):
-            row_keys, types, *texts = (column_values(column) for column in batch.columns)
-            yield StoredRows(row_keys, types, texts)
+            yield StoredRows.of_columns(*batch.columns)
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
+import pyarrow as pa
 
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, events_of
 from lago_pipeline.partition import Partition
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
@@ -47,20 +48,21 @@ class BothWays:
 
     def event(self, row_key: str, row: Mapping[str, object]) -> Event:
         """Render a row that has a primary key of its own."""
-        stored = StoredRows([row_key], *_stored(row))
+        stored = stored_as([row_key], tuple(row.values()))
         assert self.by_row.event(row_key, _restored(stored, row)) == self.compiled(stored, tuple(row))
         return self.by_row.event(row_key, row)
 
     def compiled(self, stored: StoredRows, columns: Sequence[str]) -> Event:
         """Render one stored row as a partition of its own."""
         [events] = partition_events(self.by_row, columns, [stored], RenderCounts())
-        [event] = events.events()
+        [event] = events_of(events)
         return event
 
 
-def _stored(row: Mapping[str, object]) -> tuple[list[str], list[Sequence[str | None]]]:
-    texts, types = encode_rows([tuple(row.values())], len(row))
-    return types, texts
+def stored_as(row_keys: Sequence[str], *rows: Sequence[object]) -> StoredRows:
+    """Rows as a file has them, under these keys."""
+    texts, types = encode_rows(rows, len(rows[0]))
+    return StoredRows.of_columns(*(pa.array(column, pa.string()) for column in (row_keys, types, *texts)))
 
 
 def _restored(stored: StoredRows, row: Mapping[str, object]) -> dict[str, object]:
@@ -110,7 +112,7 @@ def all_events(
     stored = sorted_rows(rows, columns)
     counts = RenderCounts()
     pieces = partition_events(renderer(event).by_row, columns, stored, counts)
-    return list(chain.from_iterable(piece.events() for piece in pieces)), counts
+    return list(chain.from_iterable(map(events_of, pieces))), counts
 
 
 def sorted_rows(rows: Sequence[Sequence[object]], columns: Sequence[str], most: int = 3) -> list[StoredRows]:

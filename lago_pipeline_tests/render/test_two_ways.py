@@ -1,6 +1,7 @@
 """Compiled or not, a template has one meaning: the same events and the same words for every row."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -8,18 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lago_pipeline.arrow import column_values
 from lago_pipeline.errors import TemplateError
-from lago_pipeline.event import Event
-from lago_pipeline.render.inputs import UNFIT, Form, column_in_form
+from lago_pipeline.event import Event, events_of
+from lago_pipeline.render.inputs import Inputs, stamps
 from lago_pipeline.render.liquid import LiquidEnvironment
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.render.template import event_template
-from lago_pipeline.spool.columns import encode_rows
-from lago_pipeline.spool.rows import StoredRows
-from lago_pipeline.values import plausible_timestamp_ms, property_text, seconds_text
+from lago_pipeline.values import PLAUSIBLE_MS, plausible_timestamp_ms, property_text, seconds_text
 from lago_pipeline_tests.render.liquids import COLUMNS, EVERYTHING, TIMES, Maker
-from lago_pipeline_tests.render.rendering import DAY, NOON, mapping, usage_sync
+from lago_pipeline_tests.render.rendering import DAY, NOON, mapping, stored_as, usage_sync
 
 FILTERS = tuple(sorted(LiquidEnvironment(ZoneInfo("UTC")).filters))
 SEEDS = st.integers(0, 2**64)
@@ -31,14 +31,10 @@ def both(
     """Render rows by the compiled template, and each by python-liquid."""
     sync = usage_sync(event, zone=zone, primary_key=())
     renderer = EventRenderer(sync, event_template(sync), DAY)
-    values, types = encode_rows([tuple(row.values()) for row in rows], len(rows[0]))
-    stored = StoredRows([str(index) for index in range(len(rows))], types, values)
+    stored = stored_as([str(index) for index in range(len(rows))], *(tuple(row.values()) for row in rows))
     counts = RenderCounts()
-    compiled = [
-        one
-        for events in partition_events(renderer, tuple(rows[0]), [stored], counts)
-        for one in events.events()
-    ]
+    pieces = partition_events(renderer, tuple(rows[0]), [stored], counts)
+    compiled = list(chain.from_iterable(map(events_of, pieces)))
     liquid = [renderer.event(row.row_key, dict(zip(rows[0], row.values(), strict=True))) for row in stored]
     return compiled, liquid, counts
 
@@ -159,23 +155,21 @@ COLUMN_VALUES = st.sampled_from(SPELLINGS).flatmap(lambda kind: st.lists(st.samp
 def test_whole_columns_and_single_values_agree(values: list[object], zone_key: str) -> None:
     """A column taken at once has the texts and instants that its values have each by themselves."""
     zone = ZoneInfo(zone_key)
-    texts, types = encode_rows([(value,) for value in values], 1)
-    rows = StoredRows(["k"] * len(values), types, texts)
+    rows = stored_as(["k"] * len(values), *((value,) for value in values))
     given_values = [row.values()[0] for row in rows]
-    assert _outcomes(column_in_form(rows, 0, Form.TEXT, zone)) == [
-        _tried(property_text, v) for v in given_values
+    inputs = Inputs(rows, ["column"], zone)
+    texts = zip(column_values(inputs.texts("column")), inputs.left, strict=True)
+    assert ["refused" if is_left else text for text, is_left in texts] == [
+        _tried(property_text, value) for value in given_values
     ]
     instants = [_tried(plausible_timestamp_ms, value, zone) for value in given_values]
-    stamps = [None if each is None else seconds_text(each) for each in instants]
-    for form, expected in ((Form.INSTANT, instants), (Form.STAMP, stamps)):
-        found = _outcomes(column_in_form(rows, 0, form, zone))
-        assert [one for one, each in zip(found, expected, strict=True) if each is not None] == [
-            each for each in expected if each is not None
-        ]
-
-
-def _outcomes(column: Sequence[object]) -> list[object]:
-    return ["refused" if value is UNFIT else value for value in column]
+    found = inputs.instants("column")
+    pairs = zip(found.tolist(), column_values(stamps(found)), instants, strict=True)
+    for instant, stamp, expected in pairs:
+        if expected is None:
+            assert instant not in PLAUSIBLE_MS
+        else:
+            assert (instant, stamp) == (expected, seconds_text(expected))
 
 
 def _tried(convert: Any, *arguments: object) -> Any:

@@ -224,6 +224,6 @@ def test_a_file_held_open_stays_the_same(path: Path) -> None:
         rows = file.rows()
         first = next(rows)
         write_rows(path, [(number, "new") for number in range(10)])
-        assert {text for stored in [first, *rows] for text in stored.texts[1]} == {"old"}
+        assert {row.texts[1] for stored in [first, *rows] for row in stored} == {"old"}
         assert file.footer.rows == len(old)
     assert {row[1] for row in read_values(path)} == {"new"}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lago_pipeline.event import Event, EventColumns
+from lago_pipeline.event import Event, event_batch
 from lago_pipeline.spool import events as events_module
 from lago_pipeline.spool import parquet
 from lago_pipeline.spool.events import EventsFooter, events_opened, events_written
@@ -83,7 +83,7 @@ def test_columns_of_any_name_are_kept(tmp_path: Path) -> None:
     write_rows(path, [(1, 2, 3, 4, 5, 6)], columns, ["types"])
     with rows_opened(path) as file:
         assert file.columns == tuple(columns)
-        assert next(file.rows()).row_keys == ["2"]
+        assert [row.row_key for row in next(file.rows())] == ["2"]
 
 
 SCALARS = st.one_of(st.text(max_size=5), st.integers(), st.booleans(), st.binary(max_size=3))
@@ -127,7 +127,7 @@ def test_event_groups_never_split_a_key(
     path = tmp_path / "events.parquet"
     with events_written(path, lambda: footer) as writer:
         for _, same_key in groupby(events, key=attrgetter("row_key")):
-            writer.write(EventColumns.of(same_key))
+            writer.write(event_batch(same_key))
     with events_opened(path) as file:
         groups = list(file.groups())
         assert file.footer == footer
