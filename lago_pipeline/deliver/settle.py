@@ -8,13 +8,13 @@ from lago_pipeline.ledger.outcomes import Outcome, settle
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.partition import Partition
 
-_MOST_OUTCOMES = 10_000
+_MOST_OUTCOMES = 5_000
 _MOST_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Settler:
-    """Buffers outcomes of one partition and commits them: every 10,000, or a second after the last commit."""
+    """Buffers outcomes of one partition and commits them: every 5,000, or a second after the last commit."""
 
     writer: LedgerWriter
     sync_id: int

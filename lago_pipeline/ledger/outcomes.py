@@ -1,9 +1,9 @@
 """What became of events, into the ledger: a line for each, written in bulk."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from functools import cache
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -25,20 +25,18 @@ _OWN = (
 )
 _SHARED = ("sync_id", "partition_start", "status", "http_status", "run", "first_seen_ms", "updated_ms")
 _CONSTANT = {"revision": "0", "attempts": "1"}
-_NAMES = (*_OWN, *_SHARED, *_CONSTANT)
 _KEY = ("sync_id", "partition_start", "row_key", "event_index", "revision")
 _KEPT = (*_KEY, "first_seen_ms", "attempts")
-_INSERT = f"insert into sent ({', '.join(_NAMES)})"
 _REPLACE = (
     f"on conflict ({', '.join(_KEY)}) do update set "
-    f"{', '.join(f'{name} = excluded.{name}' for name in _NAMES if name not in _KEPT)}, "
+    f"{', '.join(f'{name} = excluded.{name}' for name in (*_OWN, *_SHARED) if name not in _KEPT)}, "
     "attempts = sent.attempts + 1"
 )
-_ROWS_A_STATEMENT = 500
+_ROWS_A_STATEMENT = 2_000
 """Python's sqlite3 gives up the GIL for each statement, once for every row of `executemany`, and waits up to
-5 ms to have it back while another thread computes."""
+5 ms to have it back while another thread computes. SQLite takes 32,766 values with one."""
 
-_Values = tuple[object, ...]
+_Values = Sequence[object]
 
 
 class Outcome(NamedTuple):
@@ -67,7 +65,12 @@ def settle(
     write = _write_sqlite if connection.dialect.name == "sqlite" else _write_rows
     for (status, http_status), same in kinds.items():
         shared = (sync_id, partition.start_ms, status.value, http_status, run, now_ms, now_ms)
-        write(connection, _own_values(same, f"{prefix}:"), shared)
+        columns = zip(*_own_values(same, f"{prefix}:"), strict=True)
+        write(
+            connection,
+            dict(zip(_OWN, columns, strict=True)),
+            dict(zip(_SHARED, shared, strict=True)),
+        )
 
 
 def _own_values(outcomes: Sequence[Outcome], start: str) -> list[_Values]:
@@ -88,23 +91,37 @@ def _own_values(outcomes: Sequence[Outcome], start: str) -> list[_Values]:
     ]
 
 
-def _write_sqlite(connection: sa.Connection, rows: Sequence[_Values], shared: _Values) -> None:
-    """Many rows with each statement, and what they share bound once."""
+def _write_sqlite(
+    connection: sa.Connection, own: Mapping[str, _Values], shared: Mapping[str, object]
+) -> None:
+    """Many rows with each statement; what happens to be the same in all of them is bound once, too."""
+    names = tuple(
+        name for name, values in own.items() if name in _KEY or values.count(values[0]) < len(values)
+    )
+    bound = {**shared, **{name: values[0] for name, values in own.items() if name not in names}}
+    rows = list(zip(*(own[name] for name in names), strict=True))
     for first in range(0, len(rows), _ROWS_A_STATEMENT):
         several = rows[first : first + _ROWS_A_STATEMENT]
-        connection.exec_driver_sql(_sqlite_statement(len(several)), (*shared, *chain.from_iterable(several)))
+        statement = _sqlite_statement(names, tuple(bound), len(several))
+        connection.exec_driver_sql(statement, (*bound.values(), *chain.from_iterable(several)))
 
 
-@cache
-def _sqlite_statement(rows: int) -> str:
-    own = (f"column{number}" for number, _ in enumerate(_OWN, 1))
-    selected = ", ".join((*own, *"?" * len(_SHARED), *_CONSTANT.values()))
-    values = ", ".join([f"({', '.join('?' * len(_OWN))})"] * rows)
+@lru_cache(maxsize=64)
+def _sqlite_statement(own: Sequence[str], bound: Sequence[str], rows: int) -> str:
+    columns = (f"column{number}" for number, _ in enumerate(own, 1))
+    selected = ", ".join((*columns, *"?" * len(bound), *_CONSTANT.values()))
+    values = ", ".join([f"({', '.join('?' * len(own))})"] * rows)
     # without `where` SQLite takes ON for the condition of a join
-    return f"{_INSERT} select {selected} from (values {values}) where true {_REPLACE}"
+    return f"{_insert(*own, *bound)} select {selected} from (values {values}) where true {_REPLACE}"
 
 
-def _write_rows(connection: sa.Connection, rows: Sequence[_Values], shared: _Values) -> None:
+def _write_rows(connection: sa.Connection, own: Mapping[str, _Values], shared: Mapping[str, object]) -> None:
     """A row at a time, pipelined by psycopg."""
-    values = ", ".join((*["%s"] * (len(_OWN) + len(_SHARED)), *_CONSTANT.values()))
-    connection.exec_driver_sql(f"{_INSERT} values ({values}) {_REPLACE}", [row + shared for row in rows])
+    bound = (*own.values(), *(repeat(value) for value in shared.values()))
+    values = ", ".join((*["%s"] * len(bound), *_CONSTANT.values()))
+    statement = f"{_insert(*own, *shared)} values ({values}) {_REPLACE}"
+    connection.exec_driver_sql(statement, list(zip(*bound, strict=False)))  # the shared values have no end
+
+
+def _insert(*names: str) -> str:
+    return f"insert into sent ({', '.join((*names, *_CONSTANT))})"

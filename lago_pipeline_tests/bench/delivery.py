@@ -15,8 +15,8 @@ import requests
 import sqlalchemy as sa
 
 from lago_pipeline.cli.output import print_table
-from lago_pipeline.collecting import rare_collections
 from lago_pipeline.event import Event
+from lago_pipeline.interpreter import quick_switches, rare_collections
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline.ledger.outcomes import Outcome, settle
@@ -102,7 +102,7 @@ def settling(folder: Path, count: int) -> Iterator[dict[str, object]]:
     ledger = open_ledger(f"sqlite:///{folder / 'settled.db'}")
 
     def work() -> None:
-        with rare_collections(), LedgerWriter(ledger) as writer:
+        with rare_collections(), quick_switches(), LedgerWriter(ledger) as writer:
             for first in range(0, count, 10_000):
                 outcomes = [outcome(key) for key in keys[first : first + 10_000]]
                 writer.later(partial(settle_all, outcomes))
