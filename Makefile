@@ -14,6 +14,8 @@ export LAGO_API_KEY := 5a6d0b0c-1a90-4e0f-9d6b-0c0ffee0da7a
 export ARROW_DEFAULT_MEMORY_POOL := jemalloc
 export LEDGER_URL :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Dagster starts many processes: none of them should compile the same modules again
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test dev bench torture screenshots check clean
 

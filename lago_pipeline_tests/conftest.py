@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 
@@ -13,6 +14,14 @@ from lago_pipeline_tests.postgres import PostgresServer, running_postgres
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long goes first: it mostly waits, for a daemon or a browser, while other workers compute."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(scope="session")
+def dagster_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tables of a new Dagster instance, to be copied: making them takes half a second."""
+    folder = tmp_path_factory.mktemp("dagster")
+    with dg.DagsterInstance.local_temp(str(folder)):
+        return folder
 
 
 @pytest.fixture(scope="session")

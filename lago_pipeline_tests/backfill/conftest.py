@@ -1,5 +1,6 @@
-"""A project with a past of thirty days, its warehouse, and the Lago that it is billed in."""
+"""A project with a past of some weeks, its warehouse, and the Lago that it is billed in."""
 
+import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ def lago(sandbox: RunningSandbox) -> RunningSandbox:
 
 
 @pytest.fixture
-def past(tmp_path: Path, lago: RunningSandbox) -> Past:
+def past(tmp_path: Path, lago: RunningSandbox, dagster_tables: Path) -> Past:
     """A project whose warehouse has an empty table."""
     warehouse = tmp_path / "warehouse.db"
     project = past_project(
@@ -101,6 +102,7 @@ def past(tmp_path: Path, lago: RunningSandbox) -> Past:
         LAGO_API_URL=lago.api_url,
         LAGO_API_KEY=lago.api_key,
     )
+    shutil.copytree(dagster_tables, project.home, dirs_exist_ok=True)
     made = Past(project, warehouse, lago)
     made.change("create table calls (id text, called_at text, subscription text, call text)")
     return made

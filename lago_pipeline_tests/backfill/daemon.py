@@ -120,5 +120,5 @@ def waited(ask: Callable[[], Answer | None], seconds: float) -> Answer:
     while time.monotonic() < deadline:
         if (answer := ask()) is not None:
             return answer
-        time.sleep(0.2)
+        time.sleep(0.5)
     raise AssertionError("no answer before the deadline")

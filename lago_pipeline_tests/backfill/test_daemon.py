@@ -13,8 +13,8 @@ from lago_pipeline_tests.backfill.conftest import Past, day
 from lago_pipeline_tests.backfill.daemon import served, waited
 from lago_pipeline_tests.backfill.project import SYNC
 
-DAYS = range(1, 21)
-EMPTY = (3, 4, 11)
+DAYS = range(1, 11)
+EMPTY = (3, 4, 10)
 BAD = 9
 DEADLINE_SECONDS = 240.0
 

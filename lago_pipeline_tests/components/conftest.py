@@ -1,5 +1,6 @@
 """A small warehouse, a Lago sandbox, and the definitions of one sync between them."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -80,10 +81,9 @@ def definitions(**changes: Any) -> dg.Definitions:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance(tmp_path: Path, dagster_tables: Path) -> Iterator[dg.DagsterInstance]:
     """An instance for one test, on disk, as a schedule's process would open it."""
-    home = tmp_path / "dagster"
-    home.mkdir()
+    home = shutil.copytree(dagster_tables, tmp_path / "dagster")
     with dg.DagsterInstance.local_temp(str(home)) as local:
         yield local
 
