@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
+from operator import attrgetter
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from lago_pipeline.event import Event
 from lago_pipeline.partition import Partition
 from lago_pipeline.report import Status
 
-_OWN = (
+_OF_EVENT = (
     "row_key",
     "event_index",
     "fingerprint",
@@ -21,8 +22,8 @@ _OWN = (
     "timestamp_ms",
     "properties",
     "transaction_id",
-    "reason",
 )
+_OWN = (*_OF_EVENT, "reason")
 _SHARED = ("sync_id", "partition_start", "status", "http_status", "run", "first_seen_ms", "updated_ms")
 _CONSTANT = {"revision": "0", "attempts": "1"}
 _KEY = ("sync_id", "partition_start", "row_key", "event_index", "revision")
@@ -65,30 +66,17 @@ def settle(
     write = _write_sqlite if connection.dialect.name == "sqlite" else _write_rows
     for (status, http_status), same in kinds.items():
         shared = (sync_id, partition.start_ms, status.value, http_status, run, now_ms, now_ms)
-        columns = zip(*_own_values(same, f"{prefix}:"), strict=True)
-        write(
-            connection,
-            dict(zip(_OWN, columns, strict=True)),
-            dict(zip(_SHARED, shared, strict=True)),
-        )
+        write(connection, _own_columns(same, f"{prefix}:"), dict(zip(_SHARED, shared, strict=True)))
 
 
-def _own_values(outcomes: Sequence[Outcome], start: str) -> list[_Values]:
-    """Rows of `_OWN`; transaction ids that are no more than `start`, code and key are left to the view."""
-    return [
-        (
-            event.row_key,
-            event.event_index,
-            event.fingerprint,
-            event.code,
-            event.external_subscription_id,
-            event.timestamp_ms,
-            event.properties,
-            None if event.transaction_id == f"{start}{event.code}:{event.row_key}" else event.transaction_id,
-            reason,
-        )
-        for event, _, reason, _ in outcomes
-    ]
+def _own_columns(outcomes: Sequence[Outcome], start: str) -> dict[str, _Values]:
+    """What is each line's own; transaction ids no more than `start`, code and key are left to the view."""
+    events = [outcome.event for outcome in outcomes]
+    columns: dict[str, _Values] = {name: list(map(attrgetter(name), events)) for name in _OF_EVENT}
+    named = zip(columns["transaction_id"], columns["code"], columns["row_key"], strict=True)
+    columns["transaction_id"] = [None if id_ == f"{start}{code}:{key}" else id_ for id_, code, key in named]
+    columns["reason"] = [outcome.reason for outcome in outcomes]
+    return columns
 
 
 def _write_sqlite(

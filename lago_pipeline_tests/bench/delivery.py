@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import click
+import orjson
 import requests
 import sqlalchemy as sa
 
@@ -64,13 +65,17 @@ def instant(folder: Path, pipeline: Pipeline, rows: int) -> Iterator[dict[str, o
         calls = rows // 100
         loop = rate(rows, lambda: [lago.post_events(bodies) for _ in range(calls)])
         anew = rate(rows // 20, lambda: [post_anew(api_url, bodies) for _ in range(calls // 20)])
+        client = lago_client(api_url, bodies)
+        theirs = rate(rows // 20, lambda: [client() for _ in range(calls // 20)])
         yield line("one ready body in a loop", loop)
         yield line("the same, a new connection a call", anew)
+        yield line("the same events, Lago's own Python client", theirs)
         accepted, unchanged = Counts(extracted=rows, accepted=rows, planned=rows), Counts(rows, rows)
         deliver = partial(delivered, pipeline, ledger, lago)
         full = rate(rows, lambda: deliver(accepted))
         yield line("delivery of ready events, settled", full, "the loop", full / loop, "0.6")
         yield line("", full, "a new connection a call", full / anew, "5")
+        yield line("", full, "Lago's own Python client", full / theirs, "")
         posted = sunk(api_url)
         with closing(ledger.raw_connection()) as connection:
             connection.cursor().execute("update partitions set digest = null")
@@ -101,18 +106,25 @@ def settling(folder: Path, count: int) -> Iterator[dict[str, object]]:
     keys = sorted(str(uuid.UUID(int=chance.getrandbits(128))) for _ in range(count))
     ledger = open_ledger(f"sqlite:///{folder / 'settled.db'}")
 
-    def work() -> None:
-        with rare_collections(), quick_switches(), LedgerWriter(ledger) as writer:
-            for first in range(0, count, 10_000):
-                outcomes = [outcome(key) for key in keys[first : first + 10_000]]
-                writer.later(partial(settle_all, outcomes))
-            writer.wait()
-
-    found = rate(count, work)
+    seconds = 0.0
+    for first in range(0, count, 100_000):
+        outcomes = [outcome(key) for key in keys[first : first + 100_000]]
+        started = time.perf_counter()
+        settle_in_commits(ledger, outcomes)
+        seconds += time.perf_counter() - started
+    found = count / seconds
     with ledger.connect() as connection:
         if connection.execute(sa.text("select count(*) from sent")).scalar_one() != count:
             raise SystemExit("the ledger lost something")
     yield line(f"settle {count:,}, UUID keys, SQLite", found, "150,000/s", found / 150_000, "1")
+
+
+def settle_in_commits(ledger: sa.Engine, outcomes: list[Outcome]) -> None:
+    """Ready outcomes, by the thread and in the commits of a delivery."""
+    with rare_collections(), quick_switches(), LedgerWriter(ledger) as writer:
+        for first in range(0, len(outcomes), 5_000):
+            writer.later(partial(settle_all, outcomes[first : first + 5_000]))
+        writer.wait()
 
 
 def settle_all(outcomes: list[Outcome], connection: sa.Connection) -> None:
@@ -146,6 +158,16 @@ def post_anew(api_url: str, bodies: list[bytes]) -> requests.Response:
     body = b'{"events":[' + b",".join(bodies) + b"]}"
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {DEMO_API_KEY}"}
     return requests.post(f"{api_url}/events/batch", data=body, headers=headers, timeout=30)
+
+
+def lago_client(api_url: str, bodies: list[bytes]) -> Callable[[], object]:
+    """A batch sent by lago-python-client, which connects anew for each call."""
+    from lago_python_client.client import Client  # which takes a second, and Python up to 3.13
+    from lago_python_client.models import BatchEvent, Event
+
+    client = Client(DEMO_API_KEY, api_url.removesuffix("/api/v1"))
+    events = [orjson.loads(body) for body in bodies]
+    return lambda: client.events.batch_create(BatchEvent(events=[Event(**event) for event in events]))
 
 
 def sunk(api_url: str) -> int:
