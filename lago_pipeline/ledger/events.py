@@ -55,7 +55,10 @@ def read_lines(
         ),
         _bound(sync_id, partition, after=keys.after, last=keys.last),
     )
-    return {(key, index): Line(key, index, _STATUSES[status], print_) for key, index, status, print_ in found}
+    return {
+        (key, index): Line(key, index, _STATUSES[status], print_)
+        for key, index, status, print_ in found.all()
+    }
 
 
 def read_elsewhere(

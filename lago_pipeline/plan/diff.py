@@ -38,8 +38,12 @@ class Plan:
 
 def unbilled_keys(events: Sequence[Event], lines: Lines) -> list[str]:
     """Keys not accepted in this partition, whose rows may have moved here from another."""
-    billed = {identity for identity, line in lines.items() if line.status is Status.ACCEPTED}
-    return [event.row_key for event in events if event.problem is None and event[:2] not in billed]
+    accepted = Status.ACCEPTED
+    return [
+        event.row_key
+        for event in events
+        if event.problem is None and ((line := lines.get(event[:2])) is None or line.status is not accepted)
+    ]
 
 
 def plan_range(events: Sequence[Event], lines: Lines, elsewhere: Mapping[str, int]) -> Plan:

@@ -82,16 +82,17 @@ class _Compilation:
 
     def compiled(self, fields: Mapping[str, Slot], properties: Mapping[str, Slot]) -> CompiledTemplate:
         """Write the function's body, then its head, which names the columns that turned out to be needed."""
+        given = fields.get("transaction_id")
         parts = EventParts(
-            self._sync.transaction_id_prefix,
-            self._identifier("transaction_id", fields["transaction_id"])
-            if "transaction_id" in fields
-            else None,
-            self._identifier("code", fields["code"]),
-            self._identifier("external_subscription_id", fields["external_subscription_id"]),
-            self._timestamp(fields.get("timestamp")),
-            self._amount(fields.get("precise_total_amount_cents")),
-            {name: self._property(name, slot) for name, slot in properties.items()},
+            prefix=self._sync.transaction_id_prefix,
+            transaction_id=self._identifier("transaction_id", given) if given else None,
+            code=self._identifier("code", fields["code"]),
+            external_subscription_id=self._identifier(
+                "external_subscription_id", fields["external_subscription_id"]
+            ),
+            timestamp=self._timestamp(fields.get("timestamp")),
+            amount=self._amount(fields.get("precise_total_amount_cents")),
+            properties={name: self._property(name, slot) for name, slot in properties.items()},
         )
         text = self._function()
         namespace = {**_NAMES, **self._source.constants}
