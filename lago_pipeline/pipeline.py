@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from lago_pipeline.collecting import rare_collections
 from lago_pipeline.deliver.partition import PartitionDelivery
 from lago_pipeline.deliver.progress import Progress
 from lago_pipeline.deliver.run import planned_groups
 from lago_pipeline.deliver.send import BatchSender
 from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.errors import FatalError, RetriableError
-from lago_pipeline.interpreter import quick_switches, rare_collections
 from lago_pipeline.lago.catalog import catalog_hash
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.catalog import is_catalog_watched, save_catalog_hash
@@ -137,7 +137,6 @@ class Pipeline:
             return tally.counts(file.footer.duplicates), " ".join(sorted(reasons))
 
     @rare_collections()
-    @quick_switches()
     def deliver(
         self,
         partition: Partition,

@@ -98,9 +98,9 @@ def decimal_text(value: float | Decimal) -> str:
 
     Raises ProblemError for NaN, infinity and numbers of more than a thousand digits.
     """
-    exact = _decimal(value)
-    text = str(exact)
-    return format(exact, "f") if "E" in text else text
+    decimal = _decimal(value)
+    text = str(decimal)
+    return format(decimal, "f") if "E" in text else text
 
 
 def number_text(value: float | Decimal) -> str:

@@ -1,13 +1,12 @@
 """What a run counts while it goes on: by the plan, by Lago's answers, and what was left."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
 from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.errors import ConfigError, ConfirmationNeeded, LagoPipelineError
-from lago_pipeline.event import Event
 from lago_pipeline.ledger.events import Line
 from lago_pipeline.plan.diff import Plan
 from lago_pipeline.report import Counts, Status
@@ -58,8 +57,9 @@ class Tally:
         self.counted["pending"] += len(result.pending)
         for outcome in outcomes if self._refused_before else ():
             self._refused_before.pop(outcome.event.identity, None)
-        self._saw(outcome.event for outcome in outcomes if outcome.status is Status.ACCEPTED)
-        self._saw(result.pending)
+        accepted = Status.ACCEPTED
+        self._saw([event.timestamp_ms for event, status, _, _ in outcomes if status is accepted])
+        self._saw([event.timestamp_ms for event in result.pending])
         self._notice(result)
 
     def interrupt(self, events: int, error: BaseException) -> None:
@@ -88,11 +88,10 @@ class Tally:
         lines.subtract(line.status.value for line in self._refused_before.values())
         return lines
 
-    def _saw(self, events: Iterable[Event]) -> None:
+    def _saw(self, instants: Sequence[int | None]) -> None:
         """Remember the oldest event that was pending or newly accepted."""
-        instants = [event.timestamp_ms for event in events if event.timestamp_ms is not None]
-        if instants:
-            self.oldest_ms = min(instants) if self.oldest_ms is None else min(self.oldest_ms, *instants)
+        known = (self.oldest_ms, *instants)
+        self.oldest_ms = min(filter(None, known), default=None)
 
     def _notice(self, result: BatchResult) -> None:
         self._pending_words = result.pending_words or self._pending_words

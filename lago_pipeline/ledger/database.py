@@ -15,7 +15,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 4_210_386_115
 _BUSY_SECONDS = 60
 _CACHED_STATEMENTS = 16
-"""One that writes hundreds of lines takes half a megabyte."""
+"""One that writes a thousand lines takes a megabyte."""
 _READ_ONLY = "lago_pipeline_read_only"
 
 

@@ -33,9 +33,9 @@ _REPLACE = (
     f"{', '.join(f'{name} = excluded.{name}' for name in (*_OWN, *_SHARED) if name not in _KEPT)}, "
     "attempts = sent.attempts + 1"
 )
-_ROWS_A_STATEMENT = 2_000
+_ROWS_A_STATEMENT = 1_000
 """Python's sqlite3 gives up the GIL for each statement, once for every row of `executemany`, and waits up to
-5 ms to have it back while another thread computes. SQLite takes 32,766 values with one."""
+5 ms to have it back while another thread computes. SQLite takes 32,766 values; these are at most 9,007."""
 
 _Values = Sequence[object]
 

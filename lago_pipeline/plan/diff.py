@@ -57,7 +57,7 @@ def plan_range(events: Sequence[Event], lines: Lines, elsewhere: Mapping[str, in
     refused_before: list[Line] = []
     gone = dict(lines)
     for event in events:
-        line = gone.pop(event[:2], None)
+        line = gone.pop(event[:2], None) if gone else None
         if line is not None and line.status is Status.ACCEPTED:
             is_same = line.fingerprint == event.fingerprint
             unchanged, changed = unchanged + is_same, changed + (not is_same)

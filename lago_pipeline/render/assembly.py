@@ -210,8 +210,8 @@ def _needs_escapes(texts: pa.StringArray) -> bool:
     _, offsets, content = texts.buffers()
     if content is None:
         return False
-    first, *_, last = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4)
-    bytes_ = np.frombuffer(content, np.uint8)[first:last]
+    bounds = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4)
+    bytes_ = np.frombuffer(content, np.uint8)[bounds[0] : bounds[-1]]
     return bool(((bytes_ < _SPACE) | (bytes_ == _QUOTE) | (bytes_ == _BACKSLASH)).any())
 
 

@@ -151,8 +151,9 @@ class _Compilation:
         try:
             text = spelled(term.constant)
         except ValueError:
-            text = "\x00"
-        if is_storable(text or ""):
+            self._source.line("raise ValueError")
+            return None
+        if text is None or is_storable(text):
             return text
         self._source.line("raise ValueError")
         return None

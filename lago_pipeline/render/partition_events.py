@@ -55,7 +55,7 @@ def _with_whole_keys(rows: Iterable[StoredRows]) -> Iterator[StoredRows]:
     """The same rows in the same order, cut so that those of one key are together."""
     held: StoredRows | None = None
     for piece in rows:
-        if held is None:
+        if not held:
             held = piece
             continue
         last, start = held.row_keys[-1], 0

@@ -71,6 +71,8 @@ class EventTemplate:
 
 def event_template(sync: Sync) -> EventTemplate:
     """The parsed template of a sync; raises TemplateError, naming the field and what is allowed."""
+    if not is_storable(sync.transaction_id_prefix):
+        raise TemplateError("transaction_id_prefix holds a NUL or half character")
     fields = read_pasted(sync.event) if isinstance(sync.event, str) else sync.event
     _check_fields(fields)
     environment = LiquidEnvironment(sync.source.timezone)

@@ -13,7 +13,7 @@ KEYLESS = "null:"
 
 _MOST_BYTES = 2_200
 """PostgreSQL's indexes take 2,700 bytes; a default transaction id of more than 2,000 is refused anyway."""
-_ESCAPED = re.compile("[%:\\x00]")
+_ESCAPED = re.compile("[%:\\x00\ud800-\udfff]")
 
 
 def row_keys(
@@ -58,9 +58,10 @@ def _bounded(key: str) -> str:
 
 def _part(value: object) -> str:
     try:
-        return escaped(value_text(value)).replace("\x00", "%00")
+        part = escaped(value_text(value)).replace("\x00", "%00")
     except ProblemError:
-        return escaped(repr(value))
+        part = escaped(repr(value))
+    return part.encode(errors="backslashreplace").decode()  # UTF-8 has no half characters
 
 
 def _row_hash(texts: Sequence[str | None], types: str) -> str:

@@ -16,8 +16,8 @@ import requests
 import sqlalchemy as sa
 
 from lago_pipeline.cli.output import print_table
+from lago_pipeline.collecting import rare_collections
 from lago_pipeline.event import Event
-from lago_pipeline.interpreter import quick_switches, rare_collections
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline.ledger.outcomes import Outcome, settle
@@ -121,7 +121,7 @@ def settling(folder: Path, count: int) -> Iterator[dict[str, object]]:
 
 def settle_in_commits(ledger: sa.Engine, outcomes: list[Outcome]) -> None:
     """Ready outcomes, by the thread and in the commits of a delivery."""
-    with rare_collections(), quick_switches(), LedgerWriter(ledger) as writer:
+    with rare_collections(), LedgerWriter(ledger) as writer:
         for first in range(0, len(outcomes), 5_000):
             writer.later(partial(settle_all, outcomes[first : first + 5_000]))
         writer.wait()

@@ -53,6 +53,9 @@ def lines(folder: Path, rows: int, rounds: int) -> Iterator[dict[str, object]]:
     with rows_opened(pipeline.spool.rows(SYNC.name, DAY.key)) as file:
         columns, stored = file.columns, list(file.rows())
     renderer = EventRenderer(pipeline.sync, pipeline.template, DAY)
+    few = stored[0].between(0, 2_000)
+    texts = [[column_values(column) for column in rows.texts] for rows in stored]
+    renderer = EventRenderer(pipeline.sync, pipeline.template, DAY)
     few, texts = (
         stored[0].between(0, 2_000),
         [[column_values(column) for column in rows.texts] for rows in stored],

@@ -167,6 +167,13 @@ def test_names_of_properties(name: object, words: str) -> None:
     assert words in error(mapping(properties={name: "1"}))
 
 
+@pytest.mark.parametrize("prefix", ["a\x00b", "\ud800"])
+def test_a_prefix_that_no_id_can_have(prefix: str) -> None:
+    """Every row would be refused for the beginning of its id: the sync is, once."""
+    with pytest.raises(TemplateError, match="transaction_id_prefix holds a NUL or half character"):
+        event_template(usage_sync(mapping(), prefix=prefix))
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -127,6 +127,26 @@ def test_a_filter_is_called_once_a_row() -> None:
     assert template.compiled.source.count("if type(c0) is str else") == 1
 
 
+def test_a_piece_of_a_batch_is_rendered_as_if_it_were_whole() -> None:
+    """Arrow's slices begin in the middle of a buffer; a few values need escapes, in JSON or in an id."""
+    codes = ["plain", "a:b%c", "%3A"]
+    texts = ["x", 'quote " and \\', "\x07", "ü", "\x00"]
+    rows = [
+        (index, NOON, codes[index % 3], texts[(index * 7) % 5] if index > 20 else "plain")
+        for index in range(40)
+    ]
+    columns = ("id", "at", "code", "text")
+    sync = usage_sync(mapping(code="{{ row.code }}", properties={"p": "{{ row.text }}", "q": '"'}))
+    renderer = EventRenderer(sync, event_template(sync), DAY)
+    whole = stored_as([f"{index:02}" for index in range(40)], *rows)
+    for start in range(40):
+        piece = whole.between(start, min(40, start + 7))
+        (events,) = partition_events(renderer, columns, [piece], RenderCounts())
+        assert list(events_of(events)) == [
+            renderer.event(row.row_key, dict(zip(columns, row.values(), strict=True))) for row in piece
+        ]
+
+
 SPELLINGS: list[list[object]] = [
     ["2026-01-05T10:00:00Z", "2026-01-05T10:00:00.1234Z", "2026-01-05 23:59:59+05:30", "2026-01-05T10Z"],
     ["2026-01-05 10:00:00", "2026-01-05T10:00:00.999999", "2026-01-05", " 2026-01-05 10:00:00", "20260105"],

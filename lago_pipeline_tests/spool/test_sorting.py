@@ -100,12 +100,12 @@ def test_composite_keys_never_collide(parts: set[tuple[str, str]]) -> None:
 def test_keys_of_every_kind(tmp_path: Path) -> None:
     """A part is escaped; a long key is cut for indexes and stays unique; no key is a hash of the row."""
     rows = [("a:b%", 1), ("x\x00y", 1), ("it's \"q\" 😀", 1), (None, 1), (None, 2), ("é" * 5_000, 1),
-            ("é" * 5_000 + "!", 1), (b"\x00:", 1)]  # fmt: skip
+            ("é" * 5_000 + "!", 1), (b"\x00:", 1), ("half \ud83d", 1)]  # fmt: skip
     path = tmp_path / "rows.parquet"
     write_rows(path, rows)
     keys = [row.row_key for row in read_rows(path)]
     assert len(set(keys)) == len(rows)
-    assert {"a%3Ab%25", "x%00y", 'it\'s "q" 😀'} < set(keys)
+    assert {"a%3Ab%25", "x%00y", 'it\'s "q" 😀', r"half \ud83d"} < set(keys)
     assert sum(key.startswith(KEYLESS) for key in keys) == 2
     assert {len(key.encode()) for key in keys if key.startswith("é")} == {2_200}
     assert all(category(character) != "Cc" for key in keys for character in key)
