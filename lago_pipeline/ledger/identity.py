@@ -8,9 +8,10 @@ from hashlib import blake2b
 
 from lago_pipeline.sync import Source, Sync
 
-_TEXT = r'"(?:\{\{.*?\}\}|\{%.*?%\}|\\.|[^"\\])*+"'
-_OUTPUT = r"\{\{.*?\}\}"
-_PROPERTIES = re.compile(rf'"properties"\s*:\s*\{{(?!\{{)(?:{_TEXT}|{_OUTPUT}|[^{{}}"])*+\}}', re.DOTALL)
+_OUTPUT = r"\{\{(?:(?!\}\}).)*\}\}"
+_TAG = r"\{%(?:(?!%\}).)*%\}"
+_TEXT = rf'"(?:{_OUTPUT}|{_TAG}|\\.|(?!{_OUTPUT}|{_TAG})[^"\\])*"'
+_PROPERTIES = re.compile(rf'"properties"\s*:\s*\{{(?!\{{)(?:{_TEXT}|{_OUTPUT}|[^{{}}"])*\}}', re.DOTALL)
 _CODE = re.compile(rf'"code"\s*:\s*(?P<value>{_TEXT}|{_OUTPUT}|[^\s,}}]+)', re.DOTALL)
 
 

@@ -12,11 +12,13 @@ from decimal import Decimal
 
 from lago_pipeline.errors import TemplateError
 
-_OUTPUT = r"\{\{(?:(?!\{\{|\}\}).)*+\}\}"
-_TAG = r"\{%(?:(?!%\}).)*+%\}"
+_OUTPUT = r"\{\{(?:(?!\{\{|\}\}).)*\}\}"
+_TAG = r"\{%(?:(?!%\}).)*%\}"
+# each piece can be read in one way only, so that nothing is tried twice; Python up to 3.11.4, which is
+# Debian 12's, does not match what `*+` says
 _PIECE = re.compile(
     r"""
-      (?P<string> "(?: {output} | {tag} | \\. | [^"\\] )*+" )
+      (?P<string> "(?: {output} | {tag} | \\. | (?! {output} | {tag} )[^"\\] )*" )
     | (?P<bare>   {output} )
     | (?P<tag>    {tag} )
     """.replace("{output}", _OUTPUT).replace("{tag}", _TAG),
