@@ -56,7 +56,8 @@ def deliver(folder: Path, api_url: str, api_key: str, run_id: str, most_bytes: i
     sync = replace(SYNC, delivery=Delivery(batch_size=20, concurrency=4, max_attempts=8))
     pipeline = Pipeline(sync, Spool(folder / "spool"), run_id, say=lambda _: None)
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Dagster does
+    for number in (signal.SIGTERM, signal.SIGINT):  # as Dagster does, also where a shell has SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         if step == "extract":
             _limit(most_bytes)
