@@ -151,10 +151,10 @@ class _Compilation:
         try:
             text = spelled(term.constant)
         except ValueError:
-            self._source.line("raise ValueError")
-            return None
-        if text is None or is_storable(text):
-            return text
+            pass
+        else:
+            if text is None or is_storable(text):
+                return text
         self._source.line("raise ValueError")
         return None
 

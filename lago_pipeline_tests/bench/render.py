@@ -55,11 +55,6 @@ def lines(folder: Path, rows: int, rounds: int) -> Iterator[dict[str, object]]:
     renderer = EventRenderer(pipeline.sync, pipeline.template, DAY)
     few = stored[0].between(0, 2_000)
     texts = [[column_values(column) for column in rows.texts] for rows in stored]
-    renderer = EventRenderer(pipeline.sync, pipeline.template, DAY)
-    few, texts = (
-        stored[0].between(0, 2_000),
-        [[column_values(column) for column in rows.texts] for rows in stored],
-    )
 
     ways: dict[str, tuple[Callable[[], object], int, str]] = {
         "compiled": (lambda: list(compiled(renderer, columns, stored)), rows, ""),
