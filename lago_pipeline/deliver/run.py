@@ -1,5 +1,6 @@
 """One run of one partition: plan a range of keys, send it, settle it, and go on to the next."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 
 from lago_pipeline.deliver.batches import batches
 from lago_pipeline.deliver.flight import Flight, Work
+from lago_pipeline.deliver.interrupts import held_back
 from lago_pipeline.deliver.progress import Progress
 from lago_pipeline.deliver.reader import lookups
 from lago_pipeline.deliver.result import BatchResult
@@ -71,24 +73,30 @@ class PartitionRun:
     _duplicates: list[Event] = field(default_factory=list)
 
     def deliver(self, file: EventsFile) -> None:
-        """Bring every event of the file to its final state, or count it as pending."""
-        flight = Flight(self.delivery.concurrency, self.sender.stop)
-        try:
-            flight.run(self._works(file), self._take)
-            while self._duplicates:
-                flight.run(self._proofs(), self._take)
-        finally:
-            flight.close()
-            self.settler.flush()
-            self.settler.writer.wait()
+        """Bring every event of the file to its final state, or count it as pending.
 
-    def _works(self, file: EventsFile) -> Iterator[Work]:
+        An interrupt is raised once what was in flight is settled; the groups that are left are not counted.
+        """
+        with held_back(self.sender.stop) as interrupted:
+            flight = Flight(self.delivery.concurrency, self.sender.stop)
+            try:
+                flight.run(self._works(file, interrupted), self._take)
+                while self._duplicates:
+                    flight.run(self._proofs(), self._take)
+            finally:
+                flight.close()
+                self.settler.flush()
+                self.settler.writer.wait()
+
+    def _works(self, file: EventsFile, interrupted: threading.Event) -> Iterator[Work]:
         """All that is to be done, group by group: the next one is planned while others are in flight."""
         marks = self._marks()
         if marks and self.reads_back_unknown:
             self.sender.sleep(INGESTION_SECONDS)
         settler = self.settler
         for events, plan in planned_groups(settler.writer.engine, settler.sync_id, settler.partition, file):
+            if interrupted.is_set():
+                return
             yield from self._group(events, plan, marks)
 
     def _group(self, events: list[Event], plan: Plan, marks: list[tuple[str, str]]) -> Iterator[Work]:
