@@ -1,9 +1,10 @@
 """One event: what a usage row became, on its way from the template to Lago and into the ledger."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self, overload
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ class Event(NamedTuple):
     """A body to send, or a problem; `fingerprint` changes when either would.
 
     `event_index` tells rows that share a key apart. `properties` is the JSON text of Lago's properties.
-    A tuple, because millions of them are made and read.
+    A tuple, because many are made and read.
     """
 
     row_key: str
@@ -63,6 +64,55 @@ def events_of(columns: pa.RecordBatch | pa.Table) -> Iterator[Event]:
     """Each event by itself."""
     values = map(column_values, columns.columns)
     return map(partial(tuple.__new__, Event), zip(*values, strict=True))  # as Event._make, but all in C
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Events(Sequence[Event]):
+    """Events by column: one by itself is made only where it is looked at, since millions take long."""
+
+    table: pa.Table
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Self:
+        """Single events together."""
+        return cls(pa.Table.from_batches([event_batch(events)]))
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __iter__(self) -> Iterator[Event]:
+        return events_of(self.table)
+
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+
+    def __getitem__(self, index: int | slice) -> Event | Self:
+        if isinstance(index, int):
+            return next(iter(self.at([range(len(self))[index]])))
+        start, stop, step = index.indices(len(self))
+        if step != 1:
+            return self.at(range(start, stop, step))
+        return type(self)(self.table.slice(start, max(0, stop - start)))
+
+    def at(self, indexes: Sequence[int]) -> Self:
+        """Those at some indexes."""
+        return type(self)(self.table.take(pa.array(indexes, pa.int64())))
+
+    def column(self, name: str) -> list[Any]:
+        """One field of all events."""
+        return column_values(self.table[name])
+
+    def identities(self) -> Iterator[tuple[str, int]]:
+        """What the events are to the ledger within their partition."""
+        return zip(self.column("row_key"), self.column("event_index"), strict=True)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """The time of the earliest event; None where none has a time."""
+        return min(filter(None, self.column("timestamp_ms")), default=None)
 
 
 def default_transaction_id(prefix: str, code: str, row_key: str) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 
 import sqlalchemy as sa
 
@@ -133,7 +134,8 @@ class Pipeline:
             for events, planned in planned_groups(ledger, sync_id, partition, file):
                 tally.plan(planned, len(events))
                 tally.counted["pending"] += len(planned.to_send)
-                reasons.update((outcome.reason or "").partition(":")[0] for outcome in planned.refused)
+                words = chain.from_iterable(outcome.reasons for outcome in planned.refused)
+                reasons.update((each or "").partition(":")[0] for each in words)
             return tally.counts(file.footer.duplicates), " ".join(sorted(reasons))
 
     @rare_collections()

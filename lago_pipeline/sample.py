@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 
@@ -13,9 +13,9 @@ from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.deliver.run import planned_range
 from lago_pipeline.deliver.send import INGESTION_SECONDS, BatchSender
 from lago_pipeline.deliver.settle import Settler
-from lago_pipeline.event import Event, events_of
+from lago_pipeline.event import Event, Events, events_of
 from lago_pipeline.lago.client import LagoClient
-from lago_pipeline.ledger.events import KeyRange, mark_sending, read_lines, read_marks
+from lago_pipeline.ledger.events import KeyRange, Line, mark_sending, read_lines, read_marks
 from lago_pipeline.ledger.lock import partition_lock
 from lago_pipeline.ledger.partitions import open_partition
 from lago_pipeline.ledger.registry import register
@@ -23,7 +23,7 @@ from lago_pipeline.ledger.runs import start_run
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.partition import Partition
 from lago_pipeline.pipeline import Pipeline
-from lago_pipeline.plan.diff import Lines, Plan
+from lago_pipeline.plan.diff import Plan
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
 from lago_pipeline.source.query import SourceReader
@@ -79,35 +79,39 @@ def send_samples(
         connection = stack.enter_context(partition_lock(ledger, sync_id, partition, pipeline.run_id))
         writer = stack.enter_context(LedgerWriter(ledger, connection))
         events = [sample.event for sample in samples]
-        plan = planned_range(ledger, sync_id, partition, events, KeyRange(None, None))
+        plan = planned_range(ledger, sync_id, partition, Events.of(events), KeyRange(None, None))
         reads_back = organization.events_store == "clickhouse"
         run, lines, is_unclear = writer.now(partial(_begin, sync_id, pipeline, partition, plan))
+        before = {line.identity: line for line in lines}
         if is_unclear and reads_back:
             sender.sleep(INGESTION_SECONDS)
         settler = Settler(
             writer, sync_id, partition, sync.transaction_id_prefix, run, pipeline.clock, pipeline.now_ms
         )
         for event in events:
-            outcomes = [outcome for outcome in plan.refused if outcome.event is event]
-            line = lines.get(event.identity)
+            single = Events.of([event])
+            outcomes = [
+                replace(outcome, events=single) for outcome in plan.refused if event in outcome.events
+            ]
+            line = before.get(event.identity)
             is_same = line is not None and line.fingerprint == event.fingerprint
             words = ACCEPTED_BEFORE if is_same else "changed since it was accepted: not sent"
             if event in plan.to_send:
-                result = sender.reader.find([event]) if is_unclear and reads_back else BatchResult()
+                result = sender.reader.find(single) if is_unclear and reads_back else BatchResult()
                 if not result.outcomes and not result.pending:
-                    result = sender.deliver([event], reads_back=reads_back)
+                    result = sender.deliver(single, reads_back=reads_back)
                 if result.error is not None:
                     raise result.error
                 outcomes, words = result.outcomes, result.pending_words
             settler.add(outcomes)
             settler.flush()
             writer.wait()
-            yield next((outcome.reason or outcome.status.value for outcome in outcomes), words)
+            yield next((outcome.reasons[0] or outcome.status.value for outcome in outcomes), words)
 
 
 def _begin(
     sync_id: int, pipeline: Pipeline, partition: Partition, plan: Plan, connection: sa.Connection
-) -> tuple[int, Lines, bool]:
+) -> tuple[int, list[Line], bool]:
     """Record the run and what it is going to send.
 
     Returns its number, the partition's lines, and whether an earlier run may have sent more than they say.

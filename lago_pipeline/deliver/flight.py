@@ -6,10 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
 from lago_pipeline.deliver.result import BatchResult
-from lago_pipeline.event import Event
+from lago_pipeline.event import Events
 
 _LISTEN_SECONDS = 0.2
-Work = tuple[list[Event], Callable[[list[Event]], BatchResult]]
+Work = tuple[Events, Callable[[Events], BatchResult]]
 """Events, and what is to be done with them."""
 
 
@@ -20,7 +20,7 @@ class Flight:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="lago-delivery")
         self._most = 2 * concurrency
         self._stop = stop
-        self._flying: dict[Future[BatchResult], list[Event]] = {}
+        self._flying: dict[Future[BatchResult], Events] = {}
         self._landed: SimpleQueue[Future[BatchResult]] = SimpleQueue()
 
     def run(self, works: Iterable[Work], taken: Callable[[BatchResult], None]) -> None:
@@ -32,7 +32,7 @@ class Flight:
         try:
             for batch, work in works:
                 if self._stop.is_set():
-                    taken(BatchResult(pending=batch))
+                    taken(BatchResult(pending=[*batch]))
                     continue
                 self._begin(batch, work)
                 self._land(taken, self._most - 1)
@@ -48,7 +48,7 @@ class Flight:
         """End the worker threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _begin(self, batch: list[Event], work: Callable[[list[Event]], BatchResult]) -> None:
+    def _begin(self, batch: Events, work: Callable[[Events], BatchResult]) -> None:
         future = self._pool.submit(work, batch)
         self._flying[future] = batch
         future.add_done_callback(self._landed.put)
@@ -64,7 +64,7 @@ class Flight:
             batch = self._flying.pop(landed)
             if self._stop.is_set():
                 self._recall()
-            taken(BatchResult(pending=batch) if landed.cancelled() else landed.result())
+            taken(BatchResult(pending=[*batch]) if landed.cancelled() else landed.result())
 
     def _next(self, most: int) -> Future[BatchResult] | None:
         """One that has landed; None where none is heard of and no more than so many fly."""

@@ -58,8 +58,9 @@ class Progress:
         """Tell of a batch, and of those of its events that are not billed."""
         self.refused(result.outcomes)
         if is_heard(BatchDetails):
-            known, duplicates, pending = len(result.outcomes), len(result.duplicates), len(result.pending)
-            accepted = sum(outcome.status is Status.ACCEPTED for outcome in result.outcomes)
+            known, duplicates, pending = result.settled, len(result.duplicates), len(result.pending)
+            taken = (outcome for outcome in result.outcomes if outcome.status is Status.ACCEPTED)
+            accepted = sum(len(outcome.events) for outcome in taken)
             counts = (known + duplicates + pending, accepted, known - accepted, duplicates, pending)
             tell(BatchDetails(self.sync, self.partition, *counts))
 
@@ -67,9 +68,9 @@ class Progress:
         """Tell of events that are not billed."""
         for outcome in outcomes if is_heard(RefusedDetails) else ():
             if outcome.status in UNBILLED:
-                words = outcome.reason or ""
-                key, status = outcome.event.row_key, outcome.status.value
-                tell(RefusedDetails(self.sync, self.partition, key, status, words, outcome.http_status))
+                status, http_status = outcome.status.value, outcome.http_status
+                for key, words in zip(outcome.events.column("row_key"), outcome.reasons, strict=True):
+                    tell(RefusedDetails(self.sync, self.partition, key, status, words or "", http_status))
 
     def retries(self, attempt: int, words: str, wait_seconds: float) -> None:
         """Tell of a request that is tried again."""

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from lago_pipeline.deliver.patience import Patience
 from lago_pipeline.deliver.result import BatchResult, compared, hidden
 from lago_pipeline.errors import ConfigError, RetriableError
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, Events
 from lago_pipeline.lago.answers import Answer, Meaning
 from lago_pipeline.lago.client import LagoClient, LagoUnavailable
 from lago_pipeline.lago.windows import Window
@@ -21,7 +22,7 @@ Read = TypeVar("Read")
 Held = Mapping[str, Any]
 
 
-def lookups(events: Iterable[Event]) -> Iterator[list[Event]]:
+def lookups(events: Iterable[Event]) -> Iterator[Events]:
     """Events in the portions in which they are read back: those of one subscription and code together."""
     groups: dict[tuple[str | None, str | None], list[Event]] = {}
     for event in events:
@@ -29,10 +30,10 @@ def lookups(events: Iterable[Event]) -> Iterator[list[Event]]:
     few: list[Event] = []
     for group in groups.values():
         if len(group) >= _WORTH_A_WINDOW:
-            yield group
+            yield Events.of(group)
         else:
             few += group
-    yield from (few[first : first + MOST_LOOKUPS] for first in range(0, len(few), MOST_LOOKUPS))
+    yield from (Events.of(few[first : first + MOST_LOOKUPS]) for first in range(0, len(few), MOST_LOOKUPS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,11 @@ class Reader:
         self, events: Sequence[Event], settle: Callable[[Sequence[Event], BatchResult], None]
     ) -> BatchResult:
         """What came of it; events are pending where Lago did not answer after all tries."""
-        result = BatchResult()
+        result, events = BatchResult(), [*events]
         try:
             settle(events, result)
         except (ConfigError, RetriableError) as error:
-            known = {outcome.event.identity for outcome in result.outcomes}
+            known = set(chain.from_iterable(outcome.events.identities() for outcome in result.outcomes))
             known.update(event.identity for event in result.missing)
             result.leave([event for event in events if event.identity not in known], error)
         return result

@@ -2,18 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import repeat
 
 from lago_pipeline.errors import ConfigError
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, Events
 from lago_pipeline.lago.readback import difference
 from lago_pipeline.ledger.outcomes import Outcome
 from lago_pipeline.refusals import Problem, Reason
 from lago_pipeline.report import Status
-
-_OUTCOME = partial(tuple.__new__, Outcome)
-"""`Outcome._make` without its Python function."""
 
 
 @dataclass(slots=True)
@@ -30,6 +25,11 @@ class BatchResult:
     missing: list[Event] = field(default_factory=list)
     pending_words: str = ""
     error: ConfigError | None = None
+
+    @property
+    def settled(self) -> int:
+        """How many events have an outcome."""
+        return sum(len(outcome.events) for outcome in self.outcomes)
 
     @property
     def is_answered(self) -> bool:
@@ -51,25 +51,23 @@ class BatchResult:
             self.error = why
 
 
-def all_accepted(events: Sequence[Event], http_status: int | None) -> list[Outcome]:
-    """Lago took the events."""
-    rows = zip(events, repeat(Status.ACCEPTED), repeat(None), repeat(http_status))
-    return list(map(_OUTCOME, rows))
-
-
 def rejected(event: Event, words: str, http_status: int | None) -> Outcome:
     """Lago refused the event, in its own words."""
-    return Outcome(event, Status.REJECTED, str(Problem(Reason.REFUSED_BY_LAGO, words)), http_status)
+    return _single(event, Status.REJECTED, Problem(Reason.REFUSED_BY_LAGO, words), http_status)
 
 
 def hidden(event: Event, words: str, http_status: int | None) -> Outcome:
     """Lago refuses the id as taken, and shows no event under it."""
-    return Outcome(event, Status.REJECTED, str(Problem(Reason.HIDDEN_EVENT, words)), http_status)
+    return _single(event, Status.REJECTED, Problem(Reason.HIDDEN_EVENT, words), http_status)
 
 
 def compared(event: Event, held: Mapping[str, object], http_status: int | None) -> Outcome:
     """Lago holds an event under this id: ours, or another."""
     words = difference(event, held)
     if words is None:
-        return Outcome(event, Status.ACCEPTED, None, http_status)
-    return Outcome(event, Status.CONFLICT, str(Problem(Reason.DIFFERENT_EVENT, words)), http_status)
+        return _single(event, Status.ACCEPTED, None, http_status)
+    return _single(event, Status.CONFLICT, Problem(Reason.DIFFERENT_EVENT, words), http_status)
+
+
+def _single(event: Event, status: Status, problem: Problem | None, http_status: int | None) -> Outcome:
+    return Outcome(Events.of([event]), status, str(problem) if problem else None, http_status)

@@ -17,7 +17,7 @@ from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.deliver.send import INGESTION_SECONDS, BatchSender
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.deliver.tally import Tally
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, Events
 from lago_pipeline.ledger.database import reading
 from lago_pipeline.ledger.events import (
     KeyRange,
@@ -29,29 +29,31 @@ from lago_pipeline.ledger.events import (
     read_marks,
 )
 from lago_pipeline.partition import Partition
-from lago_pipeline.plan.diff import Plan, plan_range, unbilled_keys
+from lago_pipeline.plan.diff import Plan, plan_range, unbilled_keys, unchanged_plan
 from lago_pipeline.spool.events import EventsFile
 from lago_pipeline.sync import Delivery
 
 
 def planned_range(
-    engine: sa.Engine, sync_id: int | None, partition: Partition, events: list[Event], keys: KeyRange
+    engine: sa.Engine, sync_id: int | None, partition: Partition, events: Events, keys: KeyRange
 ) -> Plan:
     """Compare a range of keys with the ledger; `sync_id` is None for a sync that it does not know yet."""
     if sync_id is None:
-        return plan_range(events, {}, {})
+        return plan_range(events, [], {})
     with reading(engine) as connection:
         lines = read_lines(connection, sync_id, partition, keys)
+        if plan := unchanged_plan(events, lines):
+            return plan
         elsewhere = read_elsewhere(connection, sync_id, partition, unbilled_keys(events, lines))
     return plan_range(events, lines, elsewhere)
 
 
 def planned_groups(
     engine: sa.Engine, sync_id: int | None, partition: Partition, file: EventsFile
-) -> Iterator[tuple[list[Event], Plan]]:
+) -> Iterator[tuple[Events, Plan]]:
     """Each group of a file with its plan, planned as it is taken; the last plan is of the keys after them."""
     after: str | None = None
-    for events in chain(file.groups(), [[]]):
+    for events in chain(file.groups(), [Events.of([])]):
         keys = KeyRange(after, events[-1].row_key if events else None)
         yield events, planned_range(engine, sync_id, partition, events, keys)
         after = keys.last
@@ -99,7 +101,7 @@ class PartitionRun:
                 return
             yield from self._group(events, plan, marks)
 
-    def _group(self, events: list[Event], plan: Plan, marks: list[tuple[str, str]]) -> Iterator[Work]:
+    def _group(self, events: Events, plan: Plan, marks: list[tuple[str, str]]) -> Iterator[Work]:
         self.tally.plan(plan, len(events))
         self.progress.refused(plan.refused)
         self._progressed(len(events) - len(plan.to_send))
@@ -113,7 +115,7 @@ class PartitionRun:
         yield from ((batch, self._send) for batch in batches(to_send, self.delivery.batch_size))
         yield from self._proofs()
 
-    def _send(self, batch: list[Event]) -> BatchResult:
+    def _send(self, batch: Events) -> BatchResult:
         return self.sender.send(batch, reads_back=self.reads_back_unknown)
 
     def _proofs(self) -> Iterator[Work]:
@@ -128,7 +130,7 @@ class PartitionRun:
                 partial(forget, sync_id=settler.sync_id, partition=settler.partition, lines=vanished)
             )
 
-    def _read_back(self, events: Sequence[Event], marks: list[tuple[str, str]]) -> list[Event]:
+    def _read_back(self, events: Events, marks: list[tuple[str, str]]) -> Events:
         """Settle what an interrupted run may have sent; returns the events that Lago does not hold."""
         unknown = [event for event in events if any(first <= event.row_key <= last for first, last in marks)]
         known = {event.identity for event in unknown}
@@ -142,9 +144,9 @@ class PartitionRun:
             flight.run(((group, self.sender.reader.find) for group in lookups(unknown)), taken)
         finally:
             flight.close()
-        return [event for event in events if event.identity not in known]
+        return events.at([index for index, each in enumerate(events.identities()) if each not in known])
 
-    def _mark(self, events: Sequence[Event]) -> None:
+    def _mark(self, events: Events) -> None:
         settler = self.settler
         settler.writer.now(
             partial(
@@ -172,5 +174,5 @@ class PartitionRun:
         if self.tally.stopped is not None:
             self.sender.stop.set()
         self.progress.took(result)
-        self._progressed(len(result.outcomes))
+        self._progressed(result.settled)
         self.settler.add(result.outcomes)

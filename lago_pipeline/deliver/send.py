@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tenacity import RetryCallState
@@ -12,11 +12,13 @@ from lago_pipeline.deliver.concurrency import Concurrency
 from lago_pipeline.deliver.pace import Pace
 from lago_pipeline.deliver.patience import BACKOFF, Patience
 from lago_pipeline.deliver.reader import Reader, lookups
-from lago_pipeline.deliver.result import BatchResult, all_accepted, rejected
+from lago_pipeline.deliver.result import BatchResult, rejected
 from lago_pipeline.errors import ConfigError, RetriableError
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, Events
 from lago_pipeline.lago.answers import Answer, Meaning
 from lago_pipeline.lago.client import LagoClient
+from lago_pipeline.ledger.outcomes import Outcome
+from lago_pipeline.report import Status
 from lago_pipeline.sync import Delivery
 
 INGESTION_SECONDS = 15.0
@@ -60,14 +62,14 @@ class BatchSender:
         self.reader = Reader(client, self.patience, delivery.max_attempts)
         self.latencies: list[float] = []
 
-    def send(self, batch: Sequence[Event], *, reads_back: bool = False) -> BatchResult:
+    def send(self, batch: Events, *, reads_back: bool = False) -> BatchResult:
         """Send a batch, and parts of it, until each event is accepted, refused, a duplicate, or left pending.
 
         With `reads_back` nothing is sent a second time before Lago was asked whether it holds it.
         """
         return _Sending(self, reads_back).run(batch)
 
-    def deliver(self, batch: Sequence[Event], *, reads_back: bool = False) -> BatchResult:
+    def deliver(self, batch: Events, *, reads_back: bool = False) -> BatchResult:
         """Send a batch, and prove at once what Lago calls duplicates."""
         result = self.send(batch, reads_back=reads_back)
         for events in lookups(result.duplicates):
@@ -75,14 +77,15 @@ class BatchSender:
         result.duplicates.clear()
         return result
 
-    def post(self, events: Sequence[Event]) -> Answer:
+    def post(self, events: Events) -> Answer:
         """Send one request in its turn, unless the run was stopped."""
+        bodies = events.column("body")
         with self.concurrency.slot():
             self.pace.wait_turn()
             if self.stop.is_set():
                 return _STOPPED
             started = self.clock()
-            answer = self.client.post_events([event.body for event in events if event.body is not None])
+            answer = self.client.post_events(bodies)
             seconds = self.clock() - started
         self.latencies.append(seconds)
         self.concurrency.saw(answer, started, seconds)
@@ -95,12 +98,14 @@ class BatchSender:
 class _Part:
     """Events for one request; `is_unknown` once a request for them got no clear answer."""
 
-    events: list[Event]
+    events: Events
     max_attempts: int
     is_unknown: bool = False
 
     def pieces(self, most: int) -> list["_Part"]:
         """The same events in pieces of up to `most`."""
+        if 0 < len(self.events) <= most:
+            return [self]
         return [
             _Part(self.events[first : first + most], self.max_attempts, self.is_unknown)
             for first in range(0, len(self.events), most)
@@ -122,10 +127,10 @@ class _Sending:
     suspects: list[Event] = field(default_factory=list)
     failures: int = 0
 
-    def run(self, batch: Sequence[Event]) -> BatchResult:
+    def run(self, batch: Events) -> BatchResult:
         """Send part by part; what is left after an error is pending, for all workers at once."""
         result = self.result
-        parts = deque(_Part(list(batch), self.sender.max_attempts).pieces(self.sender.most_events))
+        parts = deque(_Part(batch, self.sender.max_attempts).pieces(self.sender.most_events))
         while parts and result.error is None and not self._gives_up:
             part, *others = parts.popleft().pieces(self.sender.most_events)
             parts.extendleft(reversed(others))
@@ -148,7 +153,7 @@ class _Sending:
         answer = self.sender.patience.answer(lambda: self._posted(part), part.max_attempts)
         match answer.meaning:
             case Meaning.ACCEPTED:
-                self.result.outcomes += all_accepted(part.events, answer.status)
+                self.result.outcomes.append(Outcome(part.events, Status.ACCEPTED, None, answer.status))
                 return []
             case Meaning.STOP:
                 raise ConfigError(answer.words)
@@ -174,7 +179,7 @@ class _Sending:
             return False
         read = self.sender.reader.find(part.events)
         self.result.outcomes += read.outcomes
-        part.events = [*read.missing, *read.pending]
+        part.events = Events.of([*read.missing, *read.pending])
         if read.pending:
             raise read.error or RetriableError(read.pending_words)
         return bool(part.events)
@@ -200,7 +205,7 @@ class _Sending:
 
     def _refused(self, part: _Part, answer: Answer) -> list[_Part]:
         """Settle the events that Lago named; without a name, look for them in smaller parts."""
-        events = part.events
+        events = [*part.events]
         entries = {index: entry for index, entry in answer.entries.items() if index < len(events)}
         if entries:
             for index, entry in entries.items():
@@ -208,7 +213,7 @@ class _Sending:
                     self.result.duplicates.append(events[index])
                 else:
                     self.result.outcomes.append(rejected(events[index], entry.words, 422))
-            part.events = [event for index, event in enumerate(events) if index not in entries]
+            part.events = part.events.at([index for index in range(len(events)) if index not in entries])
             return [part] if part.events else []
         if len(events) == 1:
             self.result.outcomes.append(rejected(events[0], answer.words, answer.status))

@@ -1,20 +1,19 @@
 """What a run counts while it goes on: by the plan, by Lago's answers, and what was left."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 
 from lago_pipeline.deliver.result import BatchResult
 from lago_pipeline.errors import ConfigError, ConfirmationNeeded, LagoPipelineError
 from lago_pipeline.ledger.events import Line
+from lago_pipeline.ledger.outcomes import Outcome
 from lago_pipeline.plan.diff import Plan
 from lago_pipeline.report import Counts, Status
 
 _MOST_EXHAUSTED = 3
 """So many batches in a row without any answer end the run: the others would only burn their tries."""
 
-_STATUS_AND_HTTP = attrgetter("status", "http_status")
 _DUE = (*Status, "pending")
 
 
@@ -45,21 +44,16 @@ class Tally:
             removed=plan.removed,
             planned=plan.planned,
         )
-        self.counted.update(outcome.status.value for outcome in plan.refused)
+        for outcome in plan.refused:
+            self.counted[outcome.status.value] += len(outcome.events)
         self._refused_before.update((line.identity, line) for line in plan.refused_before)
 
     def take(self, result: BatchResult) -> None:
         """Count one batch's result; afterwards `stopped` says whether the run must end, and why."""
-        outcomes = result.outcomes
-        for (status, http_status), count in Counter(map(_STATUS_AND_HTTP, outcomes)).items():
-            self.counted[status.value] += count
-            self.is_unclear |= bool(http_status and http_status >= 500)
+        for outcome in result.outcomes:
+            self._count(outcome)
         self.counted["pending"] += len(result.pending)
-        for outcome in outcomes if self._refused_before else ():
-            self._refused_before.pop(outcome.event.identity, None)
-        accepted = Status.ACCEPTED
-        self._saw([event.timestamp_ms for event, status, _, _ in outcomes if status is accepted])
-        self._saw([event.timestamp_ms for event in result.pending])
+        self._saw(*(event.timestamp_ms for event in result.pending))
         self._notice(result)
 
     def interrupt(self, events: int, error: BaseException) -> None:
@@ -85,10 +79,18 @@ class Tally:
     def current(self, ledger: Mapping[str, int]) -> Mapping[str, int]:
         """The ledger's lines by status, without those of an earlier run whose events are pending now."""
         lines = Counter(ledger)
-        lines.subtract(line.status.value for line in self._refused_before.values())
+        lines.subtract(line.status for line in self._refused_before.values())
         return lines
 
-    def _saw(self, instants: Sequence[int | None]) -> None:
+    def _count(self, outcome: Outcome) -> None:
+        self.counted[outcome.status.value] += len(outcome.events)
+        self.is_unclear |= outcome.http_status is not None and outcome.http_status >= 500
+        for identity in outcome.events.identities() if self._refused_before else ():
+            self._refused_before.pop(identity, None)
+        if outcome.status is Status.ACCEPTED:
+            self._saw(outcome.events.oldest_ms)
+
+    def _saw(self, *instants: int | None) -> None:
         """Remember the oldest event that was pending or newly accepted."""
         known = (self.oldest_ms, *instants)
         self.oldest_ms = min(filter(None, known), default=None)

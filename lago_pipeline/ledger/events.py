@@ -2,30 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
 
 from lago_pipeline.partition import Partition
-from lago_pipeline.report import UNBILLED, Status
+from lago_pipeline.report import UNBILLED
 
-_STATUSES = {status.value: status for status in Status}
 _MARK = "insert into sending (sync_id, partition_start, run, first_key, last_key, started_ms)"
 
 
 class Line(NamedTuple):
-    """What the ledger knows of one event of a partition, in its latest revision; a tuple, as `Event` is."""
+    """What the ledger knows of one event of a partition, in its latest revision; a tuple, as `Event` is.
+
+    `status` is the value of a `Status`, as the ledger has it.
+    """
 
     row_key: str
     event_index: int
-    status: Status
+    status: str
     fingerprint: bytes
 
     @property
     def identity(self) -> tuple[str, int]:
         """As `Event.identity`."""
         return self.row_key, self.event_index
+
+
+_LINE = partial(tuple.__new__, Line)
+"""`Line._make` without its Python function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +50,8 @@ class KeyRange:
         return "".join(f" and {part}" for part in parts)
 
 
-def read_lines(
-    connection: sa.Connection, sync_id: int, partition: Partition, keys: KeyRange
-) -> dict[tuple[str, int], Line]:
-    """The lines of a range of keys, by identity."""
+def read_lines(connection: sa.Connection, sync_id: int, partition: Partition, keys: KeyRange) -> list[Line]:
+    """The lines of a range of keys, in the order of their identities."""
     found = connection.execute(
         sa.text(
             "select row_key, event_index, status, fingerprint from sent "
@@ -55,10 +60,7 @@ def read_lines(
         ),
         _bound(sync_id, partition, after=keys.after, last=keys.last),
     )
-    return {
-        (key, index): Line(key, index, _STATUSES[status], print_)
-        for key, index, status, print_ in found.all()
-    }
+    return list(map(_LINE, found.all()))
 
 
 def read_elsewhere(

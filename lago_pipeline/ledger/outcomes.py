@@ -2,14 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, repeat
-from operator import attrgetter
-from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from lago_pipeline.event import Event
+from lago_pipeline.arrow import column_values
+from lago_pipeline.event import Events
 from lago_pipeline.partition import Partition
 from lago_pipeline.report import Status
 
@@ -37,77 +39,119 @@ _ROWS_A_STATEMENT = 1_000
 """Python's sqlite3 gives up the GIL for each statement, once for every row of `executemany`, and waits up to
 5 ms to have it back while another thread computes. SQLite takes 32,766 values; these are at most 9,007."""
 
-_Values = Sequence[object]
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The final state that some events reached, in Lago's words where it refused.
 
-class Outcome(NamedTuple):
-    """The final state that one event reached, in Lago's words where it refused; a tuple, as `Event` is."""
+    An event with a problem needs no other reason.
+    """
 
-    event: Event
+    events: Events
     status: Status
     reason: str | None = None
     http_status: int | None = None
 
+    @property
+    def reasons(self) -> Sequence[str | None]:
+        """Each event's reason."""
+        return self.events.column("problem") if self.reason is None else [self.reason] * len(self.events)
 
-def settle(
-    connection: sa.Connection,
-    sync_id: int,
-    partition: Partition,
-    outcomes: Iterable[Outcome],
-    *,
-    prefix: str,
-    run: int,
-    now_ms: int,
-) -> None:
-    """Record outcomes in bulk; an event's line is replaced, its first sight kept."""
+
+@dataclass(frozen=True, slots=True)
+class SettledLines:
+    """Lines of one status as they are to be written: columns of their `own`, and what they share."""
+
+    own: Mapping[str, Sequence[object]]
+    shared: Mapping[str, object]
+
+
+def settled_lines(
+    outcomes: Iterable[Outcome], sync_id: int, partition: Partition, *, prefix: str, run: int, now_ms: int
+) -> list[SettledLines]:
+    """The lines of outcomes, made apart from their writing, so that the thread that writes does only that."""
     kinds: dict[tuple[Status, int | None], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         kinds[outcome.status, outcome.http_status].append(outcome)
-    write = _write_sqlite if connection.dialect.name == "sqlite" else _write_rows
+    lines = []
     for (status, http_status), same in kinds.items():
-        shared = (sync_id, partition.start_ms, status.value, http_status, run, now_ms, now_ms)
-        write(connection, _own_columns(same, f"{prefix}:"), dict(zip(_SHARED, shared, strict=True)))
+        values = (sync_id, partition.start_ms, status.value, http_status, run, now_ms, now_ms)
+        lines.append(_told_apart(_columns(same, prefix), dict(zip(_SHARED, values, strict=True))))
+    return lines
 
 
-def _own_columns(outcomes: Sequence[Outcome], start: str) -> dict[str, _Values]:
-    """What is each line's own; transaction ids no more than `start`, code and key are left to the view."""
-    events = [outcome.event for outcome in outcomes]
-    columns: dict[str, _Values] = {name: list(map(attrgetter(name), events)) for name in _OF_EVENT}
-    named = zip(columns["transaction_id"], columns["code"], columns["row_key"], strict=True)
-    columns["transaction_id"] = [None if id_ == f"{start}{code}:{key}" else id_ for id_, code, key in named]
-    columns["reason"] = [outcome.reason for outcome in outcomes]
+def write_lines(connection: sa.Connection, lines: Iterable[SettledLines]) -> None:
+    """Record lines in bulk; an event's line is replaced, its first sight kept."""
+    write = _write_sqlite if connection.dialect.name == "sqlite" else _write_rows
+    for each in lines:
+        write(connection, each)
+
+
+def _columns(outcomes: Sequence[Outcome], prefix: str) -> dict[str, pa.ChunkedArray]:
+    """What may be each line's own; transaction ids no more than prefix, code and key are left to the view."""
+    events = pa.concat_tables([outcome.events.table for outcome in outcomes])
+    columns = {name: events[name] for name in _OF_EVENT}
+    ids = columns["transaction_id"]
+    usual = pc.binary_join_element_wise(prefix, columns["code"], columns["row_key"], ":")
+    is_usual = pc.fill_null(pc.equal(ids, usual), fill_value=False)
+    columns["transaction_id"] = pc.if_else(is_usual, None, ids)
+    columns["reason"] = events["problem"]
+    if any(outcome.reason for outcome in outcomes):
+        reasons = chain.from_iterable(outcome.reasons for outcome in outcomes)
+        columns["reason"] = pa.chunked_array([pa.array(reasons, pa.string())])
     return columns
 
 
-def _write_sqlite(
-    connection: sa.Connection, own: Mapping[str, _Values], shared: Mapping[str, object]
-) -> None:
-    """Many rows with each statement; what happens to be the same in all of them is bound once, too."""
-    names = tuple(
-        name for name, values in own.items() if name in _KEY or values.count(values[0]) < len(values)
+def _told_apart(columns: Mapping[str, pa.ChunkedArray], shared: Mapping[str, object]) -> SettledLines:
+    """What happens to be the same in all lines is shared, too."""
+    constant = {name for name, values in columns.items() if name != "row_key" and _is_constant(values)}
+    return SettledLines(
+        own={name: column_values(columns[name]) for name in columns if name not in constant},
+        shared={**shared, **{name: columns[name][0].as_py() for name in columns if name in constant}},
     )
-    bound = {**shared, **{name: values[0] for name, values in own.items() if name not in names}}
-    rows = list(zip(*(own[name] for name in names), strict=True))
-    for first in range(0, len(rows), _ROWS_A_STATEMENT):
-        several = rows[first : first + _ROWS_A_STATEMENT]
-        statement = _sqlite_statement(names, tuple(bound), len(several))
-        connection.exec_driver_sql(statement, (*bound.values(), *chain.from_iterable(several)))
 
 
-@lru_cache(maxsize=64)
-def _sqlite_statement(own: Sequence[str], bound: Sequence[str], rows: int) -> str:
-    columns = (f"column{number}" for number, _ in enumerate(own, 1))
-    selected = ", ".join((*columns, *"?" * len(bound), *_CONSTANT.values()))
-    values = ", ".join([f"({', '.join('?' * len(own))})"] * rows)
-    # without `where` SQLite takes ON for the condition of a join
-    return f"{_insert(*own, *bound)} select {selected} from (values {values}) where true {_REPLACE}"
+def _is_constant(values: pa.ChunkedArray) -> bool:
+    """Whether all values are the same."""
+    if values.null_count:
+        return bool(values.null_count == len(values))
+    return bool(pc.all(pc.equal(values, values[0])).as_py())
 
 
-def _write_rows(connection: sa.Connection, own: Mapping[str, _Values], shared: Mapping[str, object]) -> None:
+def _write_sqlite(connection: sa.Connection, lines: SettledLines) -> None:
+    """Many rows with each statement; what they share is bound once."""
+    shared, own, width = tuple(lines.shared), tuple(lines.own), len(lines.own)
+    values = _interleaved(tuple(lines.own.values()))
+    for first in range(0, len(values), width * _ROWS_A_STATEMENT):
+        several = values[first : first + width * _ROWS_A_STATEMENT]
+        statement = _sqlite_statement(shared, own, len(several) // width)
+        connection.exec_driver_sql(statement, (*lines.shared.values(), *several))
+
+
+def _interleaved(columns: Sequence[Sequence[object]]) -> list[object]:
+    """All values row by row."""
+    values: list[object] = [None] * (len(columns) * len(columns[0]))
+    for index, column in enumerate(columns):
+        values[index :: len(columns)] = column
+    return values
+
+
+@lru_cache(maxsize=16)
+def _sqlite_statement(shared: Sequence[str], own: Sequence[str], rows: int) -> str:
+    first = len(shared) + 1
+    bound = [f"?{number}" for number in range(1, first)]
+    values = (
+        ", ".join((*bound, *(f"?{number}" for number in range(start, start + len(own))), *_CONSTANT.values()))
+        for start in range(first, first + rows * len(own), len(own))
+    )
+    return f"{_insert(*shared, *own)} values ({'), ('.join(values)}) {_REPLACE}"
+
+
+def _write_rows(connection: sa.Connection, lines: SettledLines) -> None:
     """A row at a time, pipelined by psycopg."""
-    bound = (*own.values(), *(repeat(value) for value in shared.values()))
+    bound = (*lines.own.values(), *map(repeat, lines.shared.values()))
     values = ", ".join((*["%s"] * len(bound), *_CONSTANT.values()))
-    statement = f"{_insert(*own, *shared)} values ({values}) {_REPLACE}"
+    statement = f"{_insert(*lines.own, *lines.shared)} values ({values}) {_REPLACE}"
     connection.exec_driver_sql(statement, list(zip(*bound, strict=False)))  # the shared values have no end
 
 

@@ -1,15 +1,16 @@
 """One range of keys: the events of the file against the lines of the ledger."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lago_pipeline.event import Event
+from lago_pipeline.event import Events
 from lago_pipeline.ledger.events import Line
 from lago_pipeline.ledger.outcomes import Outcome
 from lago_pipeline.refusals import Problem, Reason
 from lago_pipeline.report import Status
 
-Lines = Mapping[tuple[str, int], Line]
+_COMPARED = ("row_key", "event_index", "fingerprint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,58 +23,83 @@ class Plan:
     either.
     """
 
-    unchanged: int
-    changed: int
-    refused: Sequence[Outcome]
-    to_send: Sequence[Event]
-    refused_before: Sequence[Line]
-    removed: int
-    vanished: Sequence[Line]
+    to_send: Events
+    unchanged: int = 0
+    changed: int = 0
+    refused: Sequence[Outcome] = ()
+    refused_before: Sequence[Line] = ()
+    removed: int = 0
+    vanished: Sequence[Line] = ()
 
     @property
     def planned(self) -> int:
         """Events that are due: refused here, or to be sent."""
-        return len(self.refused) + len(self.to_send)
+        return sum(len(outcome.events) for outcome in self.refused) + len(self.to_send)
 
 
-def unbilled_keys(events: Sequence[Event], lines: Lines) -> list[str]:
+def unchanged_plan(events: Events, lines: Sequence[Line]) -> Plan | None:
+    """The plan where every event is accepted as it is, and nothing else is; None where more must be compared.
+
+    Events and lines are in the order of their identities.
+    """
+    if len(events) != len(lines) or not lines:
+        return None
+    keys, indexes, statuses, fingerprints = map(list, zip(*lines, strict=True))
+    is_same = [keys, indexes, fingerprints] == [events.column(name) for name in _COMPARED]
+    if not is_same or statuses.count(Status.ACCEPTED) < len(statuses):
+        return None
+    return Plan(to_send=events[:0], unchanged=len(events))
+
+
+def unbilled_keys(events: Events, lines: Sequence[Line]) -> list[str]:
     """Keys not accepted in this partition, whose rows may have moved here from another."""
-    accepted = Status.ACCEPTED
-    return [
-        event.row_key
-        for event in events
-        if event.problem is None and ((line := lines.get(event[:2])) is None or line.status is not accepted)
-    ]
+    accepted = {line.identity for line in lines if line.status == Status.ACCEPTED}
+    fates = zip(events.identities(), events.column("problem"), strict=True)
+    return [identity[0] for identity, problem in fates if problem is None and identity not in accepted]
 
 
-def plan_range(events: Sequence[Event], lines: Lines, elsewhere: Mapping[str, int]) -> Plan:
+def plan_range(events: Events, lines: Sequence[Line], elsewhere: Mapping[str, int]) -> Plan:
     """Compare events with the ledger's lines of the same range of keys.
 
     `elsewhere` gives, for a key, the other partition in which it was accepted.
     """
+    if not lines and not elsewhere and events.table["problem"].null_count == len(events):
+        return Plan(to_send=events)
     unchanged = changed = 0
-    refused: list[Outcome] = []
-    to_send: list[Event] = []
+    bad: list[int] = []
+    moved: dict[int, list[int]] = defaultdict(list)
+    to_send: list[int] = []
     refused_before: list[Line] = []
-    gone = dict(lines)
-    for event in events:
-        line = gone.pop(event[:2], None) if gone else None
-        if line is not None and line.status is Status.ACCEPTED:
-            is_same = line.fingerprint == event.fingerprint
+    gone = {line.identity: line for line in lines}
+    rows = zip(events.identities(), events.column("fingerprint"), events.column("problem"), strict=True)
+    for index, (identity, fingerprint, problem) in enumerate(rows):
+        line = gone.pop(identity, None) if gone else None
+        if line is not None and line.status == Status.ACCEPTED:
+            is_same = line.fingerprint == fingerprint
             unchanged, changed = unchanged + is_same, changed + (not is_same)
-        elif event.problem is not None:
-            refused.append(Outcome(event, Status.QUARANTINED, event.problem))
-        elif event.row_key in elsewhere:
-            refused.append(_moved(event, elsewhere[event.row_key]))
+        elif problem is not None:
+            bad.append(index)
+        elif identity[0] in elsewhere:
+            moved[elsewhere[identity[0]]].append(index)
         else:
-            to_send.append(event)
+            to_send.append(index)
             if line is not None:
                 refused_before.append(line)
-    vanished = [line for line in gone.values() if line.status is not Status.ACCEPTED]
-    removed = len(gone) - len(vanished)
-    return Plan(unchanged, changed, refused, to_send, refused_before, removed, vanished)
+    vanished = [line for line in gone.values() if line.status != Status.ACCEPTED]
+    return Plan(
+        to_send=events.at(to_send) if len(to_send) < len(events) else events,
+        unchanged=unchanged,
+        changed=changed,
+        refused=[
+            *([Outcome(events.at(bad), Status.QUARANTINED)] if bad else ()),
+            *(_moved(events.at(indexes), start_ms) for start_ms, indexes in moved.items()),
+        ],
+        refused_before=refused_before,
+        removed=len(gone) - len(vanished),
+        vanished=vanished,
+    )
 
 
-def _moved(event: Event, start_ms: int) -> Outcome:
+def _moved(events: Events, start_ms: int) -> Outcome:
     problem = Problem(Reason.BILLED_ELSEWHERE, f"accepted in the partition that starts at {start_ms // 1000}")
-    return Outcome(event, Status.HELD, str(problem))
+    return Outcome(events, Status.HELD, str(problem))

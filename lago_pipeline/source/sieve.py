@@ -5,12 +5,11 @@ The answers are those of `TimeWindow.instant_ms` for each value.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import cached_property
 from itertools import compress
-from operator import add
 from typing import Any
 
 from lago_pipeline.source.window import Row, TimeWindow
@@ -63,11 +62,18 @@ class RowSieve:
         if types == {datetime}:
             start, end = self._sure_local
             return [start <= value < end or None for value in values]
-        shape = _common_shape(values) if types == {str} else None
-        hours = None if shape is None else self._utc_hours if shape["utc"] else self._local_hours
-        if hours is None:
-            return [None] * len(values)
-        return [hours.get(text[:_HOUR_CHARACTERS], False) for text in values]
+        return self._verdicts_of_texts(values) if types == {str} else [None] * len(values)
+
+    def _verdicts_of_texts(self, texts: Sequence[str]) -> Verdicts:
+        hours = [text[:_HOUR_CHARACTERS] for text in texts]
+        found = set(hours)
+        shape = _common_shape(texts, found)
+        known = None if shape is None else self._utc_hours if shape["utc"] else self._local_hours
+        if known is None:
+            return [None] * len(texts)
+        verdicts = {hour: known.get(hour, False) for hour in found}
+        alike = set(verdicts.values())
+        return [*alike] * len(texts) if len(alike) == 1 else [verdicts[hour] for hour in hours]
 
     def _latest_text(self, held: Sequence[Any]) -> int:
         """The latest of times that parsing was not needed for: texts of one shape sort as they pass."""
@@ -123,14 +129,17 @@ class RowSieve:
         return found
 
 
-def _common_shape(texts: Sequence[str]) -> re.Match[str] | None:
-    """The shape of texts that are spelled alike, with clock times that exist; None for others."""
+def _common_shape(texts: Sequence[str], hours: Iterable[str]) -> re.Match[str] | None:
+    """The shape of texts that are spelled alike, with clock times that exist; None for others.
+
+    `hours` are their beginnings up to the hour.
+    """
     shape = texts[0].translate(_DIGITS)
     found, joined, width = _SHAPE.fullmatch(shape), "\n".join(texts), len(shape) + 1
     if found is None or joined.translate(_DIGITS) != "\n".join([shape] * len(texts)):
         return None
     if found["minutes"]:
-        hours = map(add, joined[_HOUR_TENS::width], joined[_HOUR_TENS + 1 :: width])
         tens = joined[_MINUTE_TENS::width] + (joined[_SECOND_TENS::width] if found["seconds"] else "")
-        return found if max(hours) <= "23" and max(tens) <= "5" else None
+        is_known = max(hour[_HOUR_TENS:] for hour in hours) <= "23" and max(tens) <= "5"
+        return found if is_known else None
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lago_pipeline.event import EVENT_SCHEMA, Event, events_of
+from lago_pipeline.event import EVENT_SCHEMA, Events
 from lago_pipeline.spool.parquet import (
     SpoolFile,
     SpoolWriter,
@@ -64,10 +64,9 @@ class EventsFile:
     footer: EventsFooter
     _file: SpoolFile
 
-    def groups(self) -> Iterator[list[Event]]:
-        """The events, one list a row group; a file without rows has none."""
-        for table in self._file.groups():
-            yield list(events_of(table))
+    def groups(self) -> Iterator[Events]:
+        """The events of one row group after another; a file without rows has none."""
+        return map(Events, self._file.groups())
 
 
 @contextmanager

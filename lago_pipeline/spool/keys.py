@@ -1,6 +1,5 @@
 """The row key: a row's primary key as one text that sorts and compares the same everywhere."""
 
-import re
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -13,7 +12,6 @@ KEYLESS = "null:"
 
 _MOST_BYTES = 2_200
 """PostgreSQL's indexes take 2,700 bytes; a default transaction id of more than 2,000 is refused anyway."""
-_ESCAPED = re.compile("[%:\\x00\ud800-\udfff]")
 
 
 def row_keys(
@@ -43,9 +41,13 @@ def _parts(values: Sequence[object]) -> list[str | None]:
     kinds = set(map(type, values))
     if kinds == {int}:
         return list(map(str, values))
-    if kinds == {str} and not _ESCAPED.search("".join(map(str, values))):
+    if kinds == {str} and not _needs_escapes("".join(map(str, values))):
         return list(map(str, values))
     return [None if value is None else _part(value) for value in values]
+
+
+def _needs_escapes(text: str) -> bool:
+    return not text.isascii() or "%" in text or ":" in text or "\x00" in text
 
 
 def _bounded(key: str) -> str:

@@ -8,6 +8,7 @@ neighbours, and a reader can walk it beside the ledger, which is sorted alike.
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,16 +33,21 @@ _KEY = "row_key"
 
 @dataclass(slots=True)
 class SpoolWriter:
-    """Takes tables of one schema, and writes those that wait together once they are as large as `limit`."""
+    """Takes tables of one schema, and writes those that wait together once they are as large as `limit`.
+
+    Rows that come in order are written by a thread, while their next ones are made.
+    """
 
     schema: pa.Schema
     parquet: pq.ParquetWriter
     limit: "Limit"
+    thread: Executor
     rows: int = 0
     runs: int = 0
     _waiting: list[pa.Table] = field(default_factory=list)
     _waiting_bytes: int = 0
     _waiting_rows: int = 0
+    _written: Future[None] | None = None
 
     def write(self, table: pa.Table) -> None:
         """Add rows, in any order unless the limit says otherwise."""
@@ -55,6 +61,7 @@ class SpoolWriter:
     def finish(self) -> None:
         """Write what still waits: in row groups of their usual size where that is all there is."""
         self._flush(self._waiting_rows if self.runs else GROUP_ROWS)
+        self._wait()
 
     def _flush(self, group_rows: int) -> None:
         if not self._waiting_rows:
@@ -64,10 +71,19 @@ class SpoolWriter:
         self._waiting_rows = self._waiting_bytes = 0
         if not self.limit.in_order:
             table = table.sort_by(_KEY)
-        self.parquet.write_table(table, row_group_size=group_rows)
         self.runs += 1
+        self._wait()
+        self._written = self.thread.submit(self.parquet.write_table, table, row_group_size=group_rows)
+        if not self.limit.in_order:  # what is sorted at once is large: memory has room for one such
+            self._wait()
         del table
         pa.default_memory_pool().release_unused()
+
+    def _wait(self) -> None:
+        """Until all is written; raises what the thread raised."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +211,8 @@ def _open(
     options = {"compression": "zstd", "write_page_checksum": True, "data_page_size": PAGE_BYTES}
     writer = pq.ParquetWriter(path, schema, use_dictionary=list(repeated), **options)
     parquet = stack.enter_context(writer)
-    return SpoolWriter(schema, parquet, limit)
+    thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="spool-writer"))
+    return SpoolWriter(schema, parquet, limit, thread)
 
 
 def _close(writer: SpoolWriter, footer: Mapping[str, Any]) -> None:

@@ -17,10 +17,11 @@ import sqlalchemy as sa
 
 from lago_pipeline.cli.output import print_table
 from lago_pipeline.collecting import rare_collections
-from lago_pipeline.event import Event
+from lago_pipeline.deliver.batches import batches
+from lago_pipeline.event import Event, Events
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.ledger.database import open_ledger
-from lago_pipeline.ledger.outcomes import Outcome, settle
+from lago_pipeline.ledger.outcomes import Outcome, settled_lines, write_lines
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.report import Counts, Status
@@ -33,6 +34,7 @@ from lago_pipeline_tests.bench.main_job import DAY, SYNC, seed, sink
 
 IN_FLIGHT = 16
 LATENCY = 0.05
+COMMIT_BATCHES = 100
 COLUMNS = ["what", "events/s", "compared with", "ratio", "goal"]
 
 
@@ -108,7 +110,8 @@ def settling(folder: Path, count: int) -> Iterator[dict[str, object]]:
 
     seconds = 0.0
     for first in range(0, count, 100_000):
-        outcomes = [outcome(key) for key in keys[first : first + 100_000]]
+        events = Events.of(map(event, keys[first : first + 100_000]))
+        outcomes = [Outcome(batch, Status.ACCEPTED, None, 200) for batch in batches(events, 100)]
         started = time.perf_counter()
         settle_in_commits(ledger, outcomes)
         seconds += time.perf_counter() - started
@@ -122,22 +125,18 @@ def settling(folder: Path, count: int) -> Iterator[dict[str, object]]:
 def settle_in_commits(ledger: sa.Engine, outcomes: list[Outcome]) -> None:
     """Ready outcomes, by the thread and in the commits of a delivery."""
     with rare_collections(), LedgerWriter(ledger) as writer:
-        for first in range(0, len(outcomes), 5_000):
-            writer.later(partial(settle_all, outcomes[first : first + 5_000]))
+        for first in range(0, len(outcomes), COMMIT_BATCHES):
+            several = outcomes[first : first + COMMIT_BATCHES]
+            lines = settled_lines(several, 1, DAY, prefix="bench", run=1, now_ms=DAY.start_ms)
+            writer.later(partial(write_lines, lines=lines))
         writer.wait()
 
 
-def settle_all(outcomes: list[Outcome], connection: sa.Connection) -> None:
-    """One commit's outcomes."""
-    settle(connection, 1, DAY, outcomes, prefix="bench", run=1, now_ms=DAY.start_ms)
-
-
-def outcome(key: str) -> Outcome:
-    """An accepted event of the usual size."""
+def event(key: str) -> Event:
+    """An event of the usual size."""
     properties = '{"units":"12","weight":"3.123","region":"eu-west"}'
     id_, fingerprint = f"bench:calls:{key}", key.encode()[:16]
-    event = Event(key, 0, id_, "calls", "sub_7", DAY.start_ms, properties, b"", fingerprint, None)
-    return Outcome(event, Status.ACCEPTED, None, 200)
+    return Event(key, 0, id_, "calls", "sub_7", DAY.start_ms, properties, b"", fingerprint, None)
 
 
 def delivered(pipeline: Pipeline, ledger: sa.Engine, lago: LagoClient, counts: Counts) -> None:
@@ -150,7 +149,7 @@ def delivered(pipeline: Pipeline, ledger: sa.Engine, lago: LagoClient, counts: C
 def first_bodies(pipeline: Pipeline) -> list[bytes]:
     """A batch of ready bodies."""
     with events_opened(pipeline.spool.events(SYNC.name, DAY.key)) as file:
-        return [event.body for event in next(file.groups())[:100] if event.body]
+        return next(file.groups())[:100].column("body")
 
 
 def post_anew(api_url: str, bodies: list[bytes]) -> requests.Response:

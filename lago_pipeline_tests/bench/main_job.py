@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import pyarrow as pa
 
 from lago_pipeline.cli.output import print_table
 from lago_pipeline.lago.client import LagoClient
@@ -74,6 +75,7 @@ def apart(rows: int) -> list[dict[str, object]]:
 
 def job(rows: int) -> list[dict[str, object]]:
     """A line for each step, and one for all; raises SystemExit where a result is wrong."""
+    pa.array([""])  # the first array of Python's values imports pandas, where it is installed
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seed(folder / "warehouse.db", rows)

@@ -9,7 +9,7 @@ from lago_pipeline.lago.answers import Answer, Meaning, lost
 from lago_pipeline.lago.client import LagoClient
 from lago_pipeline.lago.transport import Response
 from lago_pipeline_tests.deliver.test_send import sender
-from lago_pipeline_tests.deliver.world import FakeTime, World, event
+from lago_pipeline_tests.deliver.world import FakeTime, World, numbered
 from lago_pipeline_tests.lago.odd_server import API_KEY
 
 GOOD = Answer(Meaning.ACCEPTED, 200, "accepted")
@@ -122,7 +122,7 @@ def test_no_more_requests_fly_than_are_allowed(world: World) -> None:
     crowd = Crowded()
     client = LagoClient("http://127.0.0.1:9/api/v1", API_KEY, transport=lambda _: crowd)
     made = sender(world, client, concurrency=1)
-    threads = [threading.Thread(target=made.send, args=([event(number)],)) for number in range(5)]
+    threads = [threading.Thread(target=made.send, args=(numbered([number]),)) for number in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:

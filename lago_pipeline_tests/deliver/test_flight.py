@@ -8,12 +8,14 @@ from queue import Empty
 import pytest
 
 from lago_pipeline.deliver.flight import Flight, Work
-from lago_pipeline.deliver.result import BatchResult, all_accepted
-from lago_pipeline.event import Event
-from lago_pipeline_tests.deliver.world import event
+from lago_pipeline.deliver.result import BatchResult
+from lago_pipeline.event import Event, Events
+from lago_pipeline.ledger.outcomes import Outcome
+from lago_pipeline.report import Status
+from lago_pipeline_tests.deliver.world import numbered, settled
 
 PATIENCE = 10.0
-BATCHES = [[event(number)] for number in range(40)]
+BATCHES = [numbered([number]) for number in range(40)]
 
 
 @contextmanager
@@ -27,12 +29,12 @@ def flying(concurrency: int = 3) -> Iterator[tuple[Flight, threading.Event]]:
         flight.close()
 
 
-def landed(batch: list[Event]) -> BatchResult:
+def landed(batch: Events) -> BatchResult:
     """Everything accepted."""
-    return BatchResult(outcomes=all_accepted(batch, 200))
+    return BatchResult(outcomes=[Outcome(batch, Status.ACCEPTED, None, 200)])
 
 
-def each(batches: Iterable[list[Event]], send: Callable[[list[Event]], BatchResult]) -> Iterator[Work]:
+def each(batches: Iterable[Events], send: Callable[[Events], BatchResult]) -> Iterator[Work]:
     """The same work for every batch."""
     return ((batch, send) for batch in batches)
 
@@ -46,7 +48,7 @@ class Gate:
         self._open = threading.Event()
         self._most = most
 
-    def send(self, batch: list[Event]) -> BatchResult:
+    def send(self, batch: Events) -> BatchResult:
         """Stay until enough others have come."""
         with self._lock:
             self.inside += 1
@@ -66,7 +68,7 @@ def test_every_batch_lands_in_the_callers_thread() -> None:
 
     def taken(result: BatchResult) -> None:
         threads.add(threading.current_thread())
-        done.extend(outcome.event for outcome in result.outcomes)
+        done.extend(settled(result.outcomes))
 
     with flying() as (flight, _):
         flight.run(each(BATCHES, landed), taken)
@@ -87,7 +89,7 @@ def test_few_batches_are_taken_before_their_time() -> None:
     taken_from = []
     gate = Gate(2)
 
-    def source() -> Iterator[list[Event]]:
+    def source() -> Iterator[Events]:
         for batch in BATCHES:
             taken_from.append(batch)
             yield batch
@@ -114,7 +116,7 @@ def test_after_a_stop_batches_come_back_as_pending() -> None:
                 stop.set()
 
         flight.run(each(BATCHES, landed), taken)
-    done = [outcome.event for result in results for outcome in result.outcomes]
+    done = [item for result in results for item in settled(result.outcomes)]
     pending = [item for result in results for item in result.pending]
     assert len(done) >= 5
     assert len(pending) >= 30
@@ -127,14 +129,14 @@ def test_an_interrupted_run_lands_what_is_in_flight(interruption: type[BaseExcep
     sent: list[Event] = []
     done: list[Event] = []
 
-    def send(batch: list[Event]) -> BatchResult:
+    def send(batch: Events) -> BatchResult:
         sent.extend(batch)
         return landed(batch)
 
     def taken(result: BatchResult) -> None:
-        done.extend(outcome.event for outcome in result.outcomes)
+        done.extend(settled(result.outcomes))
 
-    def source() -> Iterator[list[Event]]:
+    def source() -> Iterator[Events]:
         yield from BATCHES[:3]
         raise interruption
 
@@ -150,7 +152,7 @@ def test_an_interrupted_run_takes_back_what_no_worker_has_begun() -> None:
     """It is handed over as pending before anybody waits for those that are under way."""
     recalled = threading.Event()
 
-    def send(batch: list[Event]) -> BatchResult:
+    def send(batch: Events) -> BatchResult:
         assert recalled.wait(PATIENCE)
         return landed(batch)
 
@@ -158,7 +160,7 @@ def test_an_interrupted_run_takes_back_what_no_worker_has_begun() -> None:
         if result.pending:
             recalled.set()
 
-    def source() -> Iterator[list[Event]]:
+    def source() -> Iterator[Events]:
         yield from BATCHES[:3]
         raise KeyboardInterrupt
 
@@ -169,7 +171,7 @@ def test_an_interrupted_run_takes_back_what_no_worker_has_begun() -> None:
 def test_a_failure_in_a_worker_reaches_the_caller() -> None:
     """A bug does not end as a silent gap."""
 
-    def broken(_: list[Event]) -> BatchResult:
+    def broken(_: Events) -> BatchResult:
         raise ZeroDivisionError
 
     with flying() as (flight, _), pytest.raises(ZeroDivisionError):
@@ -181,7 +183,7 @@ def test_a_landing_that_nobody_heard_of_is_noticed() -> None:
     done: list[Event] = []
 
     def taken(result: BatchResult) -> None:
-        done.extend(outcome.event for outcome in result.outcomes)
+        done.extend(settled(result.outcomes))
         with suppress(Empty):
             while True:
                 flight._landed.get_nowait()

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from lago_pipeline.deliver.result import all_accepted
 from lago_pipeline.deliver.send import INGESTION_SECONDS
 from lago_pipeline.deliver.settle import Settler
 from lago_pipeline.errors import ConfigError, FatalError, PartitionLocked, RetriableError
@@ -18,8 +17,9 @@ from lago_pipeline.ledger.registry import find
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.report import Counts, DeliveryReport
 from lago_pipeline.sandbox.server import running
+from lago_pipeline.spool.events import events_opened
 from lago_pipeline.sync import Delivery
-from lago_pipeline_tests.deliver.world import DAY, NEXT_DAY, NOON, World, event, row, rows
+from lago_pipeline_tests.deliver.world import DAY, NEXT_DAY, NOON, World, accepted, event, row, rows
 
 BATCH = "/events/batch"
 POST, GET, INDEX = "POST /events/batch", "GET /events/{id}", "GET /events"
@@ -114,6 +114,30 @@ def test_a_row_that_is_corrected_is_billed(world: World) -> None:
     report = world.deliver([row("a"), row("b"), row("c")])
     assert lawful(report) == Counts(extracted=3, unchanged=1, accepted=2, planned=2)
     assert (report.refusals, state(world)) == ((), ("closed", ""))
+
+
+def test_refused_rows_have_their_own_words_in_the_ledger(world: World) -> None:
+    """A quarantined event's reason is its problem, also where its commit has a row held for another."""
+    world.deliver([row("a")])
+    late = "2026-01-02 11:00:00"
+    bad = [row("b", sub="", ts=late), row("c", code="", ts=late), row("e", 1, ts=late), row("e", 2, ts=late)]
+    world.source([row("a", ts=late), *bad, row("z", ts=late)])
+    pipeline = world.prepare(NEXT_DAY)
+    pipeline.deliver(NEXT_DAY, world.ledger, world.client)
+    with events_opened(pipeline.spool.events(world.sync.name, NEXT_DAY.key)) as file:
+        problems = [(each.row_key, each.problem) for group in file.groups() for each in group if each.problem]
+    assert [(key, words.partition(":")[0]) for key, words in problems] == [
+        ("b", "missing_external_subscription_id"),
+        ("c", "missing_code"),
+        ("e", "duplicate_key"),
+        ("e", "duplicate_key"),
+    ]
+    lines = "select row_key, reason, status from lago_events where partition = '2026-01-02' order by row_key"
+    assert world.query(lines) == [
+        ("a", "billed_in_another_partition: accepted in the partition that starts at 1767225600", "held"),
+        *[(key, words, "quarantined") for key, words in problems],
+        ("z", None, "accepted"),
+    ]
 
 
 def test_a_refused_row_that_goes_leaves_nothing_to_bill(world: World) -> None:
@@ -352,6 +376,18 @@ def test_clickhouse_is_asked_what_a_crashed_run_had_sent(clickhouse: World) -> N
     assert clickhouse.query("select * from sending") == []
 
 
+@pytest.mark.xfail(raises=IndexError, strict=True, reason="an outcome of no events cannot be settled")
+def test_clickhouse_may_hold_another_event_than_one_whose_answer_was_lost(clickhouse: World) -> None:
+    """Then nothing of its batch is left to be sent, and the conflict is settled as any other."""
+    clickhouse.deliver([row("a", 1)])
+    with clickhouse.ledger.begin() as connection:
+        connection.exec_driver_sql("delete from sent")
+        connection.exec_driver_sql("update partitions set digest = null")
+    clickhouse.lago.set_faults([{"kind": "drop_before", "times": 1, "path": BATCH}])
+    assert lawful(clickhouse.deliver([row("a", 2)])) == Counts(extracted=1, conflict=1, planned=1)
+    assert clickhouse.lines() == [("a", "conflict")]
+
+
 def test_clickhouse_marks_stay_while_an_outcome_is_unknown(clickhouse: World) -> None:
     """Also when the read-back itself fails: rather pending than twice."""
     clickhouse.lago.set_faults(
@@ -495,7 +531,7 @@ def test_outcomes_wait_no_longer_than_a_second_for_their_commit(world: World) ->
         settler = Settler(writer, 1, DAY, "usage", 1, world.time.clock, lambda: 0)
 
         def settled(number: int) -> int:
-            settler.add(all_accepted([event(number)], 200))
+            settler.add([accepted(event(number))])
             writer.wait()
             return int(world.query("select count(*) from sent")[0][0])
 

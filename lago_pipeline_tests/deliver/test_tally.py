@@ -1,14 +1,14 @@
 """What a run counts while it goes on, and when it gives up."""
 
-from lago_pipeline.deliver.result import BatchResult, all_accepted, rejected
+from lago_pipeline.deliver.result import BatchResult, rejected
 from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.errors import ConfigError, RetriableError
 from lago_pipeline.ledger.events import Line
 from lago_pipeline.plan.diff import Plan, plan_range
 from lago_pipeline.report import Counts, Status
-from lago_pipeline_tests.deliver.world import event
+from lago_pipeline_tests.deliver.world import accepted, event, numbered
 
-GOOD = BatchResult(outcomes=all_accepted([event(1)], 200))
+GOOD = BatchResult(outcomes=[accepted(event(1))])
 LOST = BatchResult(pending=[event(2)], pending_words="HTTP 503")
 
 
@@ -43,7 +43,7 @@ def test_the_oldest_event_is_one_that_was_billed_or_waits() -> None:
     """One that Lago refuses day after day does not make all usage late."""
     old = event(1, timestamp_ms=1)
     assert taken(BatchResult(outcomes=[rejected(old, "no", 422)])).oldest_ms is None
-    assert taken(GOOD, BatchResult(outcomes=all_accepted([old], 200))).oldest_ms == 1
+    assert taken(GOOD, BatchResult(outcomes=[accepted(old)])).oldest_ms == 1
     assert taken(BatchResult(pending=[old]), GOOD).oldest_ms == 1
 
 
@@ -58,7 +58,7 @@ def test_why_events_are_pending() -> None:
 def test_an_interrupted_run_counts_the_rest_as_pending() -> None:
     """Whatever it had not planned, and what it planned and did not land."""
     tally = taken(GOOD, LOST)
-    tally.plan(Plan(4, 1, [], [event(1), event(2), event(3)], [], 0, []), 8)
+    tally.plan(Plan(to_send=numbered([1, 2, 3]), unchanged=4, changed=1), 8)
     tally.interrupt(20, KeyboardInterrupt())
     assert tally.counts(0) == Counts(
         extracted=20, unchanged=4, changed=1, accepted=1, pending=14, planned=15
@@ -77,7 +77,7 @@ def test_old_refusals_of_pending_events_are_no_lines_of_this_run() -> None:
     """Until the event has a new outcome, which replaces the line."""
     tally, known = Tally(), event(1)
     line = Line(known.row_key, 0, Status.REJECTED, known.fingerprint)
-    tally.plan(plan_range([known], {known.identity: line}, {}), 1)
+    tally.plan(plan_range(numbered([1]), [line], {}), 1)
     assert tally.current({"rejected": 5})["rejected"] == 4
     tally.take(BatchResult(outcomes=[rejected(known, "no", 422)]))
     assert tally.current({"rejected": 5})["rejected"] == 5

@@ -11,11 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, Events
 from lago_pipeline.lago.client import LagoClient
+from lago_pipeline.ledger.outcomes import Outcome
 from lago_pipeline.partition import Partition
 from lago_pipeline.pipeline import Pipeline
-from lago_pipeline.report import DeliveryReport
+from lago_pipeline.report import DeliveryReport, Status
 from lago_pipeline.sandbox.server import RunningSandbox
 from lago_pipeline.spool.folder import Spool
 from lago_pipeline.sync import Delivery, Source, Sync
@@ -95,6 +96,21 @@ def body(made: Event) -> bytes:
         f'"external_subscription_id":"{made.external_subscription_id}","timestamp":"1767268800",'
         f'"properties":{made.properties}}}'
     ).encode()
+
+
+def numbered(numbers: Iterable[int]) -> Events:
+    """An event for each number."""
+    return Events.of(map(event, numbers))
+
+
+def accepted(*events: Event) -> Outcome:
+    """Lago took the events."""
+    return Outcome(Events.of(events), Status.ACCEPTED, None, 200)
+
+
+def settled(outcomes: Iterable[Outcome]) -> list[Event]:
+    """The events of outcomes, one after another."""
+    return [single for outcome in outcomes for single in outcome.events]
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from lago_pipeline.errors import ConfigError, PartitionLocked
-from lago_pipeline.event import Event
+from lago_pipeline.event import Event, Events
 from lago_pipeline.ledger import events, partitions
 from lago_pipeline.ledger.database import open_ledger, reading, writing
 from lago_pipeline.ledger.lock import partition_lock
-from lago_pipeline.ledger.outcomes import Outcome, settle
+from lago_pipeline.ledger.outcomes import Outcome, settled_lines, write_lines
 from lago_pipeline.ledger.partitions import Settlement, State
 from lago_pipeline.ledger.registry import activate, find, register
 from lago_pipeline.ledger.runs import start_run
@@ -65,15 +65,35 @@ def event(row_key: str, *, code: str = "calls", fingerprint: bytes = b"f" * 16) 
     )
 
 
+def outcome(
+    event: Event, status: Status = Status.ACCEPTED, reason: str | None = None, http_status: int | None = None
+) -> Outcome:
+    """What became of one event."""
+    return Outcome(Events.of([event]), status, reason, http_status)
+
+
+def settle(
+    connection: sa.Connection,
+    sync_id: int,
+    outcomes: Iterable[Outcome],
+    *,
+    run: int,
+    now_ms: int,
+    day: Partition = DAY,
+) -> None:
+    """Record outcomes in one commit, as a delivery does."""
+    write_lines(connection, settled_lines(outcomes, sync_id, day, prefix="calls", run=run, now_ms=now_ms))
+
+
 def settled(
-    engine: sa.Engine, outcomes: Sequence[Outcome], *, day: Partition = DAY, now_ms: int = 1000
+    engine: sa.Engine, outcomes: Iterable[Outcome], *, day: Partition = DAY, now_ms: int = 1000
 ) -> int:
     """Record outcomes of a run; returns the sync's number."""
     sync_id = register(engine, SYNC, "http://lago", LAGO).sync_id
     with writing(engine) as connection:
         partitions.open_partition(connection, sync_id, day, now_ms)
         run = start_run(connection, sync_id, day, "run-1", now_ms)
-        settle(connection, sync_id, day, outcomes, prefix="calls", run=run, now_ms=now_ms)
+        settle(connection, sync_id, outcomes, run=run, now_ms=now_ms, day=day)
     return sync_id
 
 
@@ -85,7 +105,7 @@ def view(engine: sa.Engine, name: str) -> list[sa.RowMapping]:
 
 def test_opening_twice_changes_nothing(ledger_engine: sa.Engine) -> None:
     """A ledger that exists is opened as it is."""
-    settled(ledger_engine, [Outcome(event("a"), Status.ACCEPTED)])
+    settled(ledger_engine, [outcome(event("a"))])
     again = open_ledger(ledger_engine.url.render_as_string(hide_password=False))
     assert len(view(again, "lago_events")) == 1
     again.dispose()
@@ -144,8 +164,8 @@ def test_the_first_start_is_kept(ledger_engine: sa.Engine) -> None:
 
 def test_a_line_is_replaced_and_its_first_sight_kept(ledger_engine: sa.Engine) -> None:
     """An event tried again has one line: the new state, the old first sight, one more attempt."""
-    settled(ledger_engine, [Outcome(event("a"), Status.REJECTED, "refused_by_lago: no", 422)])
-    sync_id = settled(ledger_engine, [Outcome(event("a"), Status.ACCEPTED, None, 200)], now_ms=2000)
+    settled(ledger_engine, [outcome(event("a"), Status.REJECTED, "refused_by_lago: no", 422)])
+    sync_id = settled(ledger_engine, [outcome(event("a"), Status.ACCEPTED, None, 200)], now_ms=2000)
     (line,) = view(ledger_engine, "lago_events")
     assert (line["status"], line["reason"], line["http_status"], line["attempts"]) == (
         "accepted",
@@ -161,12 +181,11 @@ def test_a_line_is_replaced_and_its_first_sight_kept(ledger_engine: sa.Engine) -
 
 def test_more_lines_than_one_statement_takes(ledger_engine: sa.Engine) -> None:
     """Each has its own values and one line, twice over, in whole statements and in what is left of one."""
-    refused = [Outcome(event(f"r{number}"), Status.REJECTED, f"no {number}", 422) for number in range(3)]
+    refused = [outcome(event(f"r{number}"), Status.REJECTED, f"no {number}", 422) for number in range(3)]
     fresh = [event(f"k{number}", fingerprint=number.to_bytes(16)) for number in range(1_007)]
     for _ in range(2):
-        sync_id = settled(
-            ledger_engine, [Outcome(each, Status.ACCEPTED, None, 200) for each in fresh] + refused
-        )
+        accepted = [outcome(each, Status.ACCEPTED, None, 200) for each in fresh]
+        sync_id = settled(ledger_engine, accepted + refused)
     lines = {line["row_key"]: line for line in view(ledger_engine, "lago_events")}
     assert {line["attempts"] for line in lines.values()} == {2}
     assert all(lines[each.row_key]["fingerprint"] == each.fingerprint.hex() for each in fresh)
@@ -179,7 +198,7 @@ def test_more_lines_than_one_statement_takes(ledger_engine: sa.Engine) -> None:
 def test_the_view_has_the_columns_that_people_rely_on(ledger_engine: sa.Engine) -> None:
     """`lago_events` answers why a customer is billed, in the words of the design."""
     odd = event("k", code="a:b")
-    settled(ledger_engine, [Outcome(odd, Status.ACCEPTED), Outcome(event("l"), Status.ACCEPTED)])
+    settled(ledger_engine, [outcome(odd), outcome(event("l"))])
     lines = {line["row_key"]: line for line in view(ledger_engine, "lago_events")}
     assert list(lines["l"]) == [
         "destination", "sync", "partition", "row_key", "revision", "transaction_id", "code",
@@ -196,19 +215,19 @@ def test_the_view_has_the_columns_that_people_rely_on(ledger_engine: sa.Engine) 
 def test_keys_sort_alike_in_both_databases_and_in_python(ledger_engine: sa.Engine) -> None:
     """A range of keys holds the same keys for the ledger, the spool and Python."""
     ordered = sorted(ODD_KEYS)
-    sync_id = settled(ledger_engine, [Outcome(event(key), Status.ACCEPTED) for key in ODD_KEYS])
+    sync_id = settled(ledger_engine, [outcome(event(key)) for key in ODD_KEYS])
     for cut in range(len(ordered)):
         with reading(ledger_engine) as connection:
             low = events.read_lines(connection, sync_id, DAY, events.KeyRange(None, ordered[cut]))
             high = events.read_lines(connection, sync_id, DAY, events.KeyRange(ordered[cut], None))
-        assert sorted(key for key, _ in low) == ordered[: cut + 1]
-        assert sorted(key for key, _ in high) == ordered[cut + 1 :]
+        assert [line.row_key for line in low] == ordered[: cut + 1]
+        assert [line.row_key for line in high] == ordered[cut + 1 :]
 
 
 def test_a_row_that_moved_is_found_among_many(ledger_engine: sa.Engine) -> None:
     """Only keys accepted in another partition count as billed there."""
-    outcomes = [Outcome(event(f"k{number}"), Status.ACCEPTED) for number in range(30)]
-    refused = Outcome(event("refused"), Status.REJECTED, "no")
+    outcomes = [outcome(event(f"k{number}")) for number in range(30)]
+    refused = outcome(event("refused"), Status.REJECTED, "no")
     sync_id = settled(ledger_engine, [*outcomes, refused])
     keys = [f"k{number}" for number in range(25_000)] + ["refused"]
     with reading(ledger_engine) as connection:
@@ -219,14 +238,11 @@ def test_a_row_that_moved_is_found_among_many(ledger_engine: sa.Engine) -> None:
 
 def test_lines_that_were_never_accepted_can_be_forgotten(ledger_engine: sa.Engine) -> None:
     """Forgetting never touches what is billed."""
-    outcomes = [
-        Outcome(event("a"), Status.ACCEPTED),
-        Outcome(event("b"), Status.QUARANTINED, "x: y"),
-    ]
+    outcomes = [outcome(event("a")), outcome(event("b"), Status.QUARANTINED, "x: y")]
     sync_id = settled(ledger_engine, outcomes)
     with writing(ledger_engine) as connection:
         lines = events.read_lines(connection, sync_id, DAY, events.KeyRange(None, None))
-        events.forget(connection, sync_id, DAY, list(lines.values()))
+        events.forget(connection, sync_id, DAY, lines)
         assert events.count_by_status(connection, sync_id, DAY) == {"accepted": 1}
 
 

@@ -11,12 +11,10 @@ from lago_pipeline.errors import ConfigError
 from lago_pipeline.ledger import events, partitions
 from lago_pipeline.ledger.database import reading, writing
 from lago_pipeline.ledger.identity import Usage, usage_of
-from lago_pipeline.ledger.outcomes import Outcome, settle
 from lago_pipeline.ledger.registry import RemovedSync, activate, find, register, removed_syncs
 from lago_pipeline.ledger.runs import start_run
-from lago_pipeline.report import Status
 from lago_pipeline.sync import Source, Sync
-from lago_pipeline_tests.ledger.test_ledger import DAY, LAGO, NEXT, event
+from lago_pipeline_tests.ledger.test_ledger import DAY, LAGO, NEXT, event, outcome, settle
 
 TABLE = Source(("id",), "at", table="calls")
 CALLS = Sync("calls", TABLE, {"code": "calls"}, "calls", "lago")
@@ -43,8 +41,7 @@ def delivered(engine: sa.Engine, sync: Sync, *keys: str) -> int:
     with writing(engine) as connection:
         partitions.open_partition(connection, sync_id, DAY, 0)
         run = start_run(connection, sync_id, DAY, "run-1", 0)
-        outcomes = [Outcome(event(key), Status.ACCEPTED) for key in keys]
-        settle(connection, sync_id, DAY, outcomes, prefix="calls", run=run, now_ms=0)
+        settle(connection, sync_id, [outcome(event(key)) for key in keys], run=run, now_ms=0)
     return sync_id
 
 
