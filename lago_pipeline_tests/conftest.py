@@ -6,9 +6,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline_tests.postgres import PostgresServer, running_postgres
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

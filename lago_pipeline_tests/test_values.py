@@ -53,7 +53,7 @@ def reason(function: Any, *arguments: object) -> Reason:
 
 
 @given(st.integers() | st.integers(min_value=2**53, max_value=2**200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_integers_survive_to_the_letter(value: int) -> None:
     """Integers beyond 2^53 and 2^63 leave as they came."""
     assert PLAIN_DECIMAL.fullmatch(value_text(value))
@@ -62,7 +62,7 @@ def test_integers_survive_to_the_letter(value: int) -> None:
 
 
 @given(FINITE)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_decimals_survive_to_the_letter(value: Decimal) -> None:
     """Decimals leave without exponent, with every digit; only absurd magnitudes are refused."""
     if abs(value.adjusted()) > 1000:
@@ -75,7 +75,7 @@ def test_decimals_survive_to_the_letter(value: Decimal) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_floats_leave_as_their_shortest_decimal(value: float) -> None:
     """A float leaves as the shortest decimal that reads back as the same float."""
     assert PLAIN_DECIMAL.fullmatch(value_text(value))
@@ -167,7 +167,7 @@ def test_unsupported_values_look_the_same_in_every_process() -> None:
 
 
 @given(JSON)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_json_keeps_every_value(value: object) -> None:
     """JSON columns leave as JSON that reads back as the same values, numbers as numbers."""
     assert json.loads(json_text(value), parse_float=Decimal) == value
@@ -336,7 +336,7 @@ def test_the_ends_of_what_is_plausible(value: str) -> None:
     | st.floats(0, 10**10)
     | st.integers(0, 10**11 - 1)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_epoch_seconds_round_down(value: Decimal | float) -> None:
     """Epoch seconds of any type and its text give the same millisecond, never a later one."""
     instant = timestamp_ms(value, UTC_ZONE)
@@ -346,7 +346,7 @@ def test_epoch_seconds_round_down(value: Decimal | float) -> None:
 
 
 @given(st.integers(min_value=946_684_800_000, max_value=4_102_444_800_000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_seconds_are_written_with_three_decimals_at_most(instant: int) -> None:
     """Lago's spelling of an instant reads back as the same millisecond."""
     assert re.fullmatch(r"\d+(\.\d{3})?", seconds_text(instant))

@@ -153,7 +153,8 @@ class _Sending:
         answer = self.sender.patience.answer(lambda: self._posted(part), part.max_attempts)
         match answer.meaning:
             case Meaning.ACCEPTED:
-                self.result.outcomes.append(Outcome(part.events, Status.ACCEPTED, None, answer.status))
+                if part.events:  # none are left where all were read back
+                    self.result.outcomes.append(Outcome(part.events, Status.ACCEPTED, None, answer.status))
                 return []
             case Meaning.STOP:
                 raise ConfigError(answer.words)

@@ -162,9 +162,10 @@ class _Assembly:
         """Texts as JSON writes them, without their quotes; those with a NUL are left."""
         if not _needs_escapes(texts):
             return texts
-        values = column_values(texts)
-        self._inputs.left |= [text is not None and "\x00" in text for text in values]
-        return pa.array([None if text is None else orjson.dumps(text)[1:-1] for text in values], pa.string())
+        different = texts.dictionary_encode()
+        values, kinds = column_values(different.dictionary), different.indices
+        self._inputs.left |= _is_true(pa.array(["\x00" in text for text in values]).take(kinds))
+        return pa.array([orjson.dumps(text)[1:-1] for text in values], pa.string()).take(kinds)
 
     def _body(
         self,

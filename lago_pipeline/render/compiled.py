@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from lago_pipeline.partition import Partition
+from lago_pipeline.render.alike import kinds_of
 from lago_pipeline.render.assembly import (
     Constant,
     EventParts,
@@ -56,11 +57,23 @@ class CompiledTemplate:
 
     def render(self, inputs: Inputs, partition: Partition) -> tuple[pa.RecordBatch, list[int]]:
         """The events of rows, and the indexes of the rows that were left: their events mean nothing."""
-        columns = [inputs.values(name, form) for name, form in self.inputs]
-        results, left = self.work_out(range(len(inputs.rows)), *columns)
-        inputs.left[left] = True
-        events = assembled(self.parts, inputs, results, partition)
+        events = assembled(self.parts, inputs, self._results(inputs), partition)
         return events, np.flatnonzero(inputs.left).tolist()
+
+    def _results(self, inputs: Inputs) -> Results:
+        """What the function works out of each row; rows of which it can make nothing are left."""
+        kinds = kinds_of(inputs, (name for name, _ in self.inputs))
+        if kinds is None:
+            results, left = self._worked_out(inputs)
+            inputs.left[left] = True
+            return results
+        results, left = self._worked_out(inputs.at(kinds.firsts))
+        inputs.left |= kinds.rows_of(left)
+        return kinds.spread(results)
+
+    def _worked_out(self, inputs: Inputs) -> tuple[Results, list[int]]:
+        columns = [inputs.values(name, form) for name, form in self.inputs]
+        return self.work_out(range(len(inputs.rows)), *columns)
 
 
 def compiled_template(

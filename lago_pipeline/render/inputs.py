@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import TypeVar
+from typing import Self, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -47,19 +47,23 @@ class Inputs:
     def __init__(self, rows: StoredRows, columns: Sequence[str], zone: ZoneInfo) -> None:
         self.rows = rows
         self.left: NDArray[np.bool_] = np.zeros(len(rows), np.bool_)
-        self._columns = columns
+        self.columns = columns
         self._zone = zone
+
+    def at(self, indexes: NDArray[np.int64]) -> Self:
+        """Some of the rows."""
+        return type(self)(self.rows.at(indexes), self.columns, self._zone)
 
     def values(self, column: str, form: Form) -> Sequence[object]:
         """A column's values, for expressions."""
-        index = self._columns.index(column)
+        index = self.columns.index(column)
         values = decode_column(column_values(self.rows.texts[index]), self.rows.types, index)
         is_inexact = form is Form.EXACT and "f" in column_letters(self.rows.types, index)
         return [exact(value) for value in values] if is_inexact else values
 
     def texts(self, column: str) -> pa.StringArray:
         """A column as properties, null for a null."""
-        index = self._columns.index(column)
+        index = self.columns.index(column)
         stored, letters = self.rows.texts[index], column_letters(self.rows.types, index)
         if letters <= _ALREADY_TEXT or (letters == {"d"} and _are_plain(stored)):
             return stored
@@ -67,7 +71,7 @@ class Inputs:
 
     def instants(self, column: str) -> Instants:
         """A column as epoch milliseconds; -1 for what is no plausible instant."""
-        index = self._columns.index(column)
+        index = self.columns.index(column)
         quick = _plain_instants(self.rows.texts[index], column_letters(self.rows.types, index), self._zone)
         if quick is not None:
             return quick

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from lago_pipeline.arrow import column_values
 from lago_pipeline.spool.columns import decode_row, encode_rows
@@ -81,6 +83,10 @@ class StoredRows:
         """One row by itself."""
         row_key, types, *texts = (column[index].as_py() for column in self.columns)
         return StoredRow(row_key, types, tuple(texts))
+
+    def at(self, indexes: NDArray[np.int64]) -> Self:
+        """The rows at some indexes."""
+        return self.of_columns(*(column.take(pa.array(indexes)) for column in self.columns))
 
     def between(self, start: int, end: int) -> Self:
         """The rows from `start` up to `end`."""

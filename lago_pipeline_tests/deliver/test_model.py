@@ -162,7 +162,6 @@ def _fresh(ledger: Path, lago: RunningSandbox) -> Iterator[World]:
 
 @settings(
     max_examples=12,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

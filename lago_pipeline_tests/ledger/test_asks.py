@@ -58,7 +58,7 @@ def test_a_change_makes_an_unsettled_partition_due(ledger_engine: sa.Engine) -> 
     assert (record.state, record.next_attempt_ms) == (State.UNSETTLED, 7)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(st.integers(0, 29)), st.integers(0, 29), st.integers(1, 30))
 def test_gaps_are_all_that_no_partition_covers(
     ledger_engine: sa.Engine, begun: set[int], first: int, days: int

@@ -23,7 +23,7 @@ AWKWARD = st.lists(
 
 
 @given(TEXT | AWKWARD)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_arrives_as_it_is(value: str) -> None:
     """No text of a row can break the JSON, change another member or add one."""
     event = rendered(PASTED, x=value)
@@ -38,7 +38,7 @@ def test_any_text_arrives_as_it_is(value: str) -> None:
 
 
 @given(TEXT | AWKWARD)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_identifies(value: str) -> None:
     """Code, subscription and id take any text but a blank one."""
     event = rendered(
@@ -53,7 +53,7 @@ def test_any_text_identifies(value: str) -> None:
 
 
 @given(st.integers(min_value=2**53) | st.decimals(allow_nan=False, allow_infinity=False, places=9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_number_arrives_to_the_letter(value: int | Decimal) -> None:
     """Numbers arrive as the plain decimals that Lago sums, typed or in text, before and after arithmetic."""
     sent = body(rendered(PASTED, x=value))["properties"]

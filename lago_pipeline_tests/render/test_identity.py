@@ -35,7 +35,7 @@ def test_the_default_form() -> None:
 
 
 @given(st.lists(st.tuples(PART, PART, PART, PART), min_size=2, max_size=2, unique=True))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_two_keys_never_share_an_id(pair: list[tuple[str, str, str, str]]) -> None:
     """Different prefixes, codes or keys of two columns never come to the same id."""
     ids = set()

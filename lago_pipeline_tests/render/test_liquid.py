@@ -160,7 +160,7 @@ def test_arithmetic_is_exact(liquid: str, x: object, expected: str) -> None:
 
 
 @given(left=DECIMALS, right=DECIMALS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_decimals_add_and_multiply_exactly(left: Decimal, right: Decimal) -> None:
     """Sums and products are those of exact arithmetic, to the last digit."""
     row = {"x": left, "y": right}

@@ -22,7 +22,7 @@ ROWS = st.lists(
 
 
 @given(ROWS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_row_is_carried(rows: list[tuple[object, ...]]) -> None:
     """Rows in are events out and collapsed duplicates, and every event has its own place, in order."""
     events, counts = all_events(EVENT, COLUMNS, rows)
@@ -36,7 +36,7 @@ def test_every_row_is_carried(rows: list[tuple[object, ...]]) -> None:
 
 
 @given(ROWS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_is_sent_is_beyond_doubt(rows: list[tuple[object, ...]]) -> None:
     """A row is billed exactly when its key is its own and its time is in the partition."""
     versions = defaultdict(set)
@@ -53,7 +53,7 @@ def test_what_is_sent_is_beyond_doubt(rows: list[tuple[object, ...]]) -> None:
 
 
 @given(ROWS, st.randoms())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_order_of_the_rows_does_not_matter(rows: list[tuple[object, ...]], random: object) -> None:
     """The same rows give the same events in any order."""
     shuffled = list(rows)

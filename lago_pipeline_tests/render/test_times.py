@@ -23,7 +23,7 @@ def timestamp(at: object, partition: Partition = DAY, zone: str = "UTC") -> str:
 
 
 @given(st.integers(0, 86_400_000_000 - 1), ZONES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_instant_of_the_partition(microseconds: int, zone: ZoneInfo | timezone) -> None:
     """An instant in any zone is sent as the same millisecond, rounded down, however it is spelled."""
     instant = (DAY.start + timedelta(microseconds=microseconds)).astimezone(zone)

@@ -28,9 +28,7 @@ FIRST_DAYS = {
     "Asia/Beirut": [date(2026, 3, 27), date(2026, 10, 23), date(2025, 12, 30)],
 }
 RUNS = [days(first, 5, zone) for zone in ZONES for first in FIRST_DAYS[zone.key]]
-EXAMPLES = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+EXAMPLES = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 FEW_EXAMPLES = settings(EXAMPLES, max_examples=10)
 

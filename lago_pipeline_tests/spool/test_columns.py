@@ -60,7 +60,7 @@ def through(rows: Sequence[Sequence[object]]) -> list[list[object]]:
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(SCALARS, SCALARS, JSON), min_size=1, max_size=8))
 def test_every_type_survives_to_the_letter(rows: list[tuple[object, ...]]) -> None:
     """Types may be mixed within a column; scale, sign, offset and every character stay."""
@@ -68,7 +68,7 @@ def test_every_type_survives_to_the_letter(rows: list[tuple[object, ...]]) -> No
         assert [letters(value) for value in row] == [letters(value) for value in given_row]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values=st.lists(SCALARS, min_size=1, max_size=50))
 def test_every_type_survives_a_file(tmp_path_factory: pytest.TempPathFactory, values: list[object]) -> None:
     """Parquet changes nothing either."""

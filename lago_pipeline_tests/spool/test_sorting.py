@@ -115,7 +115,7 @@ def _event(key: str, index: int) -> Event:
     return Event(key, index, f"p:c:{key}", "c", "s", 1, "{}", b"{}", bytes(16), None)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(repeats=st.lists(st.integers(1, 8), max_size=60))
 def test_event_groups_never_split_a_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeats: list[int]
