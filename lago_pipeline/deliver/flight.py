@@ -1,15 +1,15 @@
 """Batches in flight: a bounded number at once, results taken in the caller's thread."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
 from lago_pipeline.deliver.result import BatchResult
-from lago_pipeline.event import Events
+from lago_pipeline.event import Event
 
 _LISTEN_SECONDS = 0.2
-Work = tuple[Events, Callable[[Events], BatchResult]]
+Work = tuple[Sequence[Event], Callable[[], BatchResult]]
 """Events, and what is to be done with them."""
 
 
@@ -20,7 +20,7 @@ class Flight:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="lago-delivery")
         self._most = 2 * concurrency
         self._stop = stop
-        self._flying: dict[Future[BatchResult], Events] = {}
+        self._flying: dict[Future[BatchResult], Sequence[Event]] = {}
         self._landed: SimpleQueue[Future[BatchResult]] = SimpleQueue()
 
     def run(self, works: Iterable[Work], taken: Callable[[BatchResult], None]) -> None:
@@ -48,8 +48,8 @@ class Flight:
         """End the worker threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _begin(self, batch: Events, work: Callable[[Events], BatchResult]) -> None:
-        future = self._pool.submit(work, batch)
+    def _begin(self, batch: Sequence[Event], work: Callable[[], BatchResult]) -> None:
+        future = self._pool.submit(work)
         self._flying[future] = batch
         future.add_done_callback(self._landed.put)
 

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any, TypeVar
 
 from lago_pipeline.deliver.patience import Patience
-from lago_pipeline.deliver.result import BatchResult, compared, hidden
+from lago_pipeline.deliver.result import BatchResult, Fate, compared, hidden
 from lago_pipeline.errors import ConfigError, RetriableError
-from lago_pipeline.event import Event, Events
+from lago_pipeline.event import Event
 from lago_pipeline.lago.answers import Answer, Meaning
 from lago_pipeline.lago.client import LagoClient, LagoUnavailable
 from lago_pipeline.lago.windows import Window
@@ -18,11 +17,12 @@ MOST_LOOKUPS = 100
 """Events of small groups that are looked up one by one in a worker's turn."""
 
 _WORTH_A_WINDOW = 3
+_TAKEN = "transaction_id: value_already_exist"
 Read = TypeVar("Read")
 Held = Mapping[str, Any]
 
 
-def lookups(events: Iterable[Event]) -> Iterator[Events]:
+def lookups(events: Iterable[Event]) -> Iterator[list[Event]]:
     """Events in the portions in which they are read back: those of one subscription and code together."""
     groups: dict[tuple[str | None, str | None], list[Event]] = {}
     for event in events:
@@ -30,10 +30,10 @@ def lookups(events: Iterable[Event]) -> Iterator[Events]:
     few: list[Event] = []
     for group in groups.values():
         if len(group) >= _WORTH_A_WINDOW:
-            yield Events.of(group)
+            yield group
         else:
             few += group
-    yield from (Events.of(few[first : first + MOST_LOOKUPS]) for first in range(0, len(few), MOST_LOOKUPS))
+    yield from (few[first : first + MOST_LOOKUPS] for first in range(0, len(few), MOST_LOOKUPS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +46,36 @@ class Reader:
 
     def prove(self, events: Sequence[Event]) -> BatchResult:
         """Compare events that Lago calls duplicates with what it holds under their ids."""
-        return self._settled(events, self._proven)
+        return self._settled(events, self._proven(events))
 
     def find(self, events: Sequence[Event]) -> BatchResult:
         """Settle the events that Lago holds, whose outcome was not known; the others are missing."""
-        return self._settled(events, self._found)
+        return self._settled(events, self._found(events))
 
-    def _settled(
-        self, events: Sequence[Event], settle: Callable[[Sequence[Event], BatchResult], None]
-    ) -> BatchResult:
+    def _settled(self, events: Sequence[Event], fates: Iterable[tuple[Event, Fate | None]]) -> BatchResult:
         """What came of it; events are pending where Lago did not answer after all tries."""
-        result, events = BatchResult(), [*events]
+        result, told = BatchResult(), list[tuple[Event, Fate | None]]()
         try:
-            settle(events, result)
+            for one in fates:
+                told.append(one)
         except (ConfigError, RetriableError) as error:
-            known = set(chain.from_iterable(outcome.events.identities() for outcome in result.outcomes))
-            known.update(event.identity for event in result.missing)
+            known = {event.identity for event, _ in told}
             result.leave([event for event in events if event.identity not in known], error)
+        result.missing += [event for event, fate in told if fate is None]
+        result.settle((event, fate) for event, fate in told if fate is not None)
         return result
 
-    def _proven(self, events: Sequence[Event], result: BatchResult) -> None:
+    def _proven(self, events: Sequence[Event]) -> Iterator[tuple[Event, Fate]]:
         window = self._window(events) or {}
         for event in events:
             held = window.get(str(event.transaction_id)) or self._single(event)
-            if held is None:
-                result.outcomes.append(hidden(event, "transaction_id: value_already_exist", 422))
-            else:
-                result.outcomes.append(compared(event, held, 422))
+            yield event, compared(event, held, 422) if held is not None else hidden(_TAKEN, 422)
 
-    def _found(self, events: Sequence[Event], result: BatchResult) -> None:
+    def _found(self, events: Sequence[Event]) -> Iterator[tuple[Event, Fate | None]]:
         window = self._window(events)
         for event in events:
             held = self._single(event) if window is None else window.get(str(event.transaction_id))
-            if held is None:
-                result.missing.append(event)
-            else:
-                result.outcomes.append(compared(event, held, None))
+            yield event, None if held is None else compared(event, held, None)
 
     def _window(self, events: Sequence[Event]) -> dict[str, Held] | None:
         """What Lago holds around events of one subscription and code, by id; None where it is not worth it.

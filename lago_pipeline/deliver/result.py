@@ -1,6 +1,7 @@
 """What became of one batch, and the outcomes that Lago's words lead to."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lago_pipeline.errors import ConfigError
@@ -9,6 +10,9 @@ from lago_pipeline.lago.readback import difference
 from lago_pipeline.ledger.outcomes import Outcome
 from lago_pipeline.refusals import Problem, Reason
 from lago_pipeline.report import Status
+
+Fate = tuple[Status, str | None, int | None]
+"""The status, the reason and the HTTP status of an outcome."""
 
 
 @dataclass(slots=True)
@@ -36,6 +40,13 @@ class BatchResult:
         """Whether Lago had a word for any of the events."""
         return bool(self.outcomes or self.duplicates)
 
+    def settle(self, fates: Iterable[tuple[Event, Fate]]) -> None:
+        """Add single events' outcomes: those of one fate together."""
+        same: dict[Fate, list[Event]] = defaultdict(list)
+        for event, fate in fates:
+            same[fate].append(event)
+        self.outcomes += [Outcome(Events.of(events), *fate) for fate, events in same.items()]
+
     def add(self, other: "BatchResult") -> None:
         """Take over what became of other events."""
         self.outcomes += other.outcomes
@@ -51,23 +62,19 @@ class BatchResult:
             self.error = why
 
 
-def rejected(event: Event, words: str, http_status: int | None) -> Outcome:
+def rejected(words: str, http_status: int | None) -> Fate:
     """Lago refused the event, in its own words."""
-    return _single(event, Status.REJECTED, Problem(Reason.REFUSED_BY_LAGO, words), http_status)
+    return Status.REJECTED, str(Problem(Reason.REFUSED_BY_LAGO, words)), http_status
 
 
-def hidden(event: Event, words: str, http_status: int | None) -> Outcome:
+def hidden(words: str, http_status: int | None) -> Fate:
     """Lago refuses the id as taken, and shows no event under it."""
-    return _single(event, Status.REJECTED, Problem(Reason.HIDDEN_EVENT, words), http_status)
+    return Status.REJECTED, str(Problem(Reason.HIDDEN_EVENT, words)), http_status
 
 
-def compared(event: Event, held: Mapping[str, object], http_status: int | None) -> Outcome:
+def compared(event: Event, held: Mapping[str, object], http_status: int | None) -> Fate:
     """Lago holds an event under this id: ours, or another."""
     words = difference(event, held)
     if words is None:
-        return _single(event, Status.ACCEPTED, None, http_status)
-    return _single(event, Status.CONFLICT, Problem(Reason.DIFFERENT_EVENT, words), http_status)
-
-
-def _single(event: Event, status: Status, problem: Problem | None, http_status: int | None) -> Outcome:
-    return Outcome(Events.of([event]), status, str(problem) if problem else None, http_status)
+        return Status.ACCEPTED, None, http_status
+    return Status.CONFLICT, str(Problem(Reason.DIFFERENT_EVENT, words)), http_status

@@ -30,6 +30,7 @@ from lago_pipeline.ledger.events import (
 )
 from lago_pipeline.partition import Partition
 from lago_pipeline.plan.diff import Plan, plan_range, unbilled_keys, unchanged_plan
+from lago_pipeline.report import Status
 from lago_pipeline.spool.events import EventsFile
 from lago_pipeline.sync import Delivery
 
@@ -108,11 +109,13 @@ class PartitionRun:
         self._forget(plan.vanished)
         self.settler.add(plan.refused)
         to_send = plan.to_send
-        if self.reads_back_unknown and marks:
-            to_send = self._read_back(to_send, marks)
+        if self.reads_back_unknown:
+            to_send = self._read_back(to_send, marks, plan.refused_before)
         if to_send and not self.sender.stop.is_set():
             self._mark(to_send)
-        yield from ((batch, self._send) for batch in batches(to_send, self.delivery.batch_size))
+        yield from (
+            (batch, partial(self._send, batch)) for batch in batches(to_send, self.delivery.batch_size)
+        )
         yield from self._proofs()
 
     def _send(self, batch: Events) -> BatchResult:
@@ -121,7 +124,8 @@ class PartitionRun:
     def _proofs(self) -> Iterator[Work]:
         """Reading back, many at once, what Lago has called duplicates so far."""
         duplicates, self._duplicates = self._duplicates, []
-        return ((events, self.sender.reader.prove) for events in lookups(duplicates))
+        prove = self.sender.reader.prove
+        return ((events, partial(prove, events)) for events in lookups(duplicates))
 
     def _forget(self, vanished: Sequence[Line]) -> None:
         if vanished:
@@ -130,9 +134,22 @@ class PartitionRun:
                 partial(forget, sync_id=settler.sync_id, partition=settler.partition, lines=vanished)
             )
 
-    def _read_back(self, events: Events, marks: list[tuple[str, str]]) -> Events:
-        """Settle what an interrupted run may have sent; returns the events that Lago does not hold."""
-        unknown = [event for event in events if any(first <= event.row_key <= last for first, last in marks)]
+    def _read_back(
+        self, events: Events, marks: list[tuple[str, str]], refused_before: Sequence[Line]
+    ) -> Events:
+        """Settle what Lago may hold already; returns the events that it does not hold.
+
+        An interrupted run may have sent those within its marks. Under the id of a conflict Lago holds another
+        event, beside which it would take ours, too.
+        """
+        conflicts = {line.identity for line in refused_before if line.status == Status.CONFLICT}
+        if not marks and not conflicts:
+            return events
+        unknown = [
+            event
+            for event in events
+            if event.identity in conflicts or any(first <= event.row_key <= last for first, last in marks)
+        ]
         known = {event.identity for event in unknown}
 
         def taken(result: BatchResult) -> None:
@@ -141,7 +158,8 @@ class PartitionRun:
 
         flight = Flight(self.delivery.concurrency, self.sender.stop)
         try:
-            flight.run(((group, self.sender.reader.find) for group in lookups(unknown)), taken)
+            find = self.sender.reader.find
+            flight.run(((group, partial(find, group)) for group in lookups(unknown)), taken)
         finally:
             flight.close()
         return events.at([index for index, each in enumerate(events.identities()) if each not in known])

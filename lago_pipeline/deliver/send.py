@@ -178,7 +178,7 @@ class _Sending:
         self.sender.sleep(INGESTION_SECONDS)
         if self.sender.stop.is_set():
             return False
-        read = self.sender.reader.find(part.events)
+        read = self.sender.reader.find([*part.events])
         self.result.outcomes += read.outcomes
         part.events = Events.of([*read.missing, *read.pending])
         if read.pending:
@@ -200,7 +200,7 @@ class _Sending:
         """A suspect is refused when Lago was well enough to answer for others of its batch."""
         if self.result.is_answered:
             words = "Lago fails on this event alone (HTTP 500)"
-            self.result.outcomes += [rejected(event, words, 500) for event in self.suspects]
+            self.result.settle((event, rejected(words, 500)) for event in self.suspects)
         elif self.suspects:
             self.result.leave(self.suspects, "HTTP 500")
 
@@ -209,15 +209,15 @@ class _Sending:
         events = [*part.events]
         entries = {index: entry for index, entry in answer.entries.items() if index < len(events)}
         if entries:
-            for index, entry in entries.items():
-                if entry.is_duplicate:
-                    self.result.duplicates.append(events[index])
-                else:
-                    self.result.outcomes.append(rejected(events[index], entry.words, 422))
+            named = [(events[index], entry) for index, entry in entries.items()]
+            self.result.duplicates += [event for event, entry in named if entry.is_duplicate]
+            self.result.settle(
+                (event, rejected(entry.words, 422)) for event, entry in named if not entry.is_duplicate
+            )
             part.events = part.events.at([index for index in range(len(events)) if index not in entries])
             return [part] if part.events else []
         if len(events) == 1:
-            self.result.outcomes.append(rejected(events[0], answer.words, answer.status))
+            self.result.settle([(events[0], rejected(answer.words, answer.status))])
             return []
         if answer.meaning is Meaning.TOO_MANY:
             self.sender.most_events = min(self.sender.most_events, (len(events) + 1) // 2)

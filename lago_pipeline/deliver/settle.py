@@ -46,6 +46,6 @@ class Settler:
                 run=self.run,
                 now_ms=self.now_ms(),
             )
-            self._waiting, self._events = [], 0
             self.writer.later(partial(write_lines, lines=lines))
+            self._waiting, self._events = [], 0
         self._committed_at = self.clock()

@@ -60,7 +60,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class SettledLines:
-    """Lines of one status as they are to be written: columns of their `own`, and what they share."""
+    """Lines of one fate as they are to be written: columns of their `own`, and what they share."""
 
     own: Mapping[str, Sequence[object]]
     shared: Mapping[str, object]
@@ -72,7 +72,8 @@ def settled_lines(
     """The lines of outcomes, made apart from their writing, so that the thread that writes does only that."""
     kinds: dict[tuple[Status, int | None], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
-        kinds[outcome.status, outcome.http_status].append(outcome)
+        if outcome.events:
+            kinds[outcome.status, outcome.http_status].append(outcome)
     lines = []
     for (status, http_status), same in kinds.items():
         values = (sync_id, partition.start_ms, status.value, http_status, run, now_ms, now_ms)
@@ -112,7 +113,7 @@ def _told_apart(columns: Mapping[str, pa.ChunkedArray], shared: Mapping[str, obj
 
 
 def _is_constant(values: pa.ChunkedArray) -> bool:
-    """Whether all values are the same."""
+    """Whether all of some values are the same."""
     if values.null_count:
         return bool(values.null_count == len(values))
     return bool(pc.all(pc.equal(values, values[0])).as_py())
@@ -138,13 +139,12 @@ def _interleaved(columns: Sequence[Sequence[object]]) -> list[object]:
 
 @lru_cache(maxsize=16)
 def _sqlite_statement(shared: Sequence[str], own: Sequence[str], rows: int) -> str:
-    first = len(shared) + 1
-    bound = [f"?{number}" for number in range(1, first)]
-    values = (
-        ", ".join((*bound, *(f"?{number}" for number in range(start, start + len(own))), *_CONSTANT.values()))
-        for start in range(first, first + rows * len(own), len(own))
-    )
-    return f"{_insert(*shared, *own)} values ({'), ('.join(values)}) {_REPLACE}"
+    # no numbered parameters: for each value of theirs Python 3.12.3 gives a warning
+    selected = ", ".join(("?",) * len(shared) + tuple(f"column{number}" for number, _ in enumerate(own, 1)))
+    values = ", ".join([f"({', '.join('?' * len(own))})"] * rows)
+    source = f"select {selected}, {', '.join(_CONSTANT.values())} from (values {values})"
+    # without `where` SQLite takes ON for the condition of a join
+    return f"{_insert(*shared, *own)} {source} where true {_REPLACE}"
 
 
 def _write_rows(connection: sa.Connection, lines: SettledLines) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from queue import Empty
 
 import pytest
@@ -36,7 +37,7 @@ def landed(batch: Events) -> BatchResult:
 
 def each(batches: Iterable[Events], send: Callable[[Events], BatchResult]) -> Iterator[Work]:
     """The same work for every batch."""
-    return ((batch, send) for batch in batches)
+    return ((batch, partial(send, batch)) for batch in batches)
 
 
 class Gate:

@@ -387,6 +387,19 @@ def test_clickhouse_may_hold_another_event_than_one_whose_answer_was_lost(clickh
     assert clickhouse.lines() == [("a", "conflict")]
 
 
+def test_clickhouse_is_never_sent_an_event_beside_another_of_its_id(clickhouse: World) -> None:
+    """It would take both; a conflict is read back until Lago holds the other event no more."""
+    clickhouse.deliver([row("a", 1)])
+    with clickhouse.ledger.begin() as connection:
+        connection.exec_driver_sql("update sent set status = 'conflict', fingerprint = zeroblob(16)")
+        connection.exec_driver_sql("update partitions set digest = null, state = 'unsettled'")
+    for _ in range(2):
+        assert lawful(clickhouse.deliver([row("a", 2)])) == Counts(extracted=1, conflict=1, planned=1)
+    assert (clickhouse.held(), clickhouse.requests(POST)) == (["a"], {"200": 1})
+    assert lawful(clickhouse.deliver([row("a", 1)])) == Counts(extracted=1, accepted=1, planned=1)
+    assert (clickhouse.held(), clickhouse.requests(POST)) == (["a"], {"200": 1})
+
+
 def test_clickhouse_marks_stay_while_an_outcome_is_unknown(clickhouse: World) -> None:
     """Also when the read-back itself fails: rather pending than twice."""
     clickhouse.lago.set_faults(

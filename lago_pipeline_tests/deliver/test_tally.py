@@ -3,6 +3,7 @@
 from lago_pipeline.deliver.result import BatchResult, rejected
 from lago_pipeline.deliver.tally import Tally
 from lago_pipeline.errors import ConfigError, RetriableError
+from lago_pipeline.event import Event
 from lago_pipeline.ledger.events import Line
 from lago_pipeline.plan.diff import Plan, plan_range
 from lago_pipeline.report import Counts, Status
@@ -39,10 +40,23 @@ def test_the_first_error_is_the_one_to_tell() -> None:
     assert (tally.error, tally.stopped) == (first, "401")
 
 
+def refused(known: Event, http_status: int) -> BatchResult:
+    """Lago refused an event."""
+    result = BatchResult()
+    result.settle([(known, rejected("no", http_status))])
+    return result
+
+
+def test_an_event_on_which_lago_failed_is_unclear() -> None:
+    """It may hold it all the same; one that it refused it does not hold."""
+    assert taken(refused(event(1), 500)).is_unclear
+    assert not taken(refused(event(1), 422), GOOD).is_unclear
+
+
 def test_the_oldest_event_is_one_that_was_billed_or_waits() -> None:
     """One that Lago refuses day after day does not make all usage late."""
     old = event(1, timestamp_ms=1)
-    assert taken(BatchResult(outcomes=[rejected(old, "no", 422)])).oldest_ms is None
+    assert taken(refused(old, 422)).oldest_ms is None
     assert taken(GOOD, BatchResult(outcomes=[accepted(old)])).oldest_ms == 1
     assert taken(BatchResult(pending=[old]), GOOD).oldest_ms == 1
 
@@ -79,7 +93,7 @@ def test_old_refusals_of_pending_events_are_no_lines_of_this_run() -> None:
     line = Line(known.row_key, 0, Status.REJECTED, known.fingerprint)
     tally.plan(plan_range(numbered([1]), [line], {}), 1)
     assert tally.current({"rejected": 5})["rejected"] == 4
-    tally.take(BatchResult(outcomes=[rejected(known, "no", 422)]))
+    tally.take(refused(known, 422))
     assert tally.current({"rejected": 5})["rejected"] == 5
 
 
