@@ -19,7 +19,7 @@ from lago_pipeline.report import Counts, DeliveryReport
 from lago_pipeline.sandbox.server import running
 from lago_pipeline.spool.events import events_opened
 from lago_pipeline.sync import Delivery
-from lago_pipeline_tests.deliver.world import DAY, NEXT_DAY, NOON, World, accepted, event, row, rows
+from lago_pipeline_tests.deliver.world import DAY, NEXT_DAY, NOON, World, accepted, event, numbered, row, rows
 
 BATCH = "/events/batch"
 POST, GET, INDEX = "POST /events/batch", "GET /events/{id}", "GET /events"
@@ -552,6 +552,19 @@ def test_outcomes_wait_no_longer_than_a_second_for_their_commit(world: World) ->
         assert settled(2) == 1
         world.time.now += 0.2
         assert settled(3) == 3
+
+
+def test_outcomes_are_committed_by_the_ten_thousand(world: World) -> None:
+    """Events count, not batches; and after a commit the next ten thousand wait again."""
+    events = numbered(range(25_000))
+    with LedgerWriter(world.ledger) as writer:
+        settler, found = Settler(writer, 1, DAY, "usage", 1, world.time.clock, lambda: 0), []
+        settler.flush()
+        for first in range(0, len(events), 2_500):
+            settler.add([accepted(*events[first : first + 2_500])])
+            writer.wait()
+            found.append(int(world.query("select count(*) from sent")[0][0]) // 1_000)
+    assert found == [0, 0, 0, 10, 10, 10, 10, 20, 20, 20]
 
 
 def test_only_a_settled_run_makes_older_files_too_old(world: World) -> None:

@@ -95,6 +95,13 @@ def test_one_line_that_differs_keeps_its_own(ledger_engine: sa.Engine, column: s
     ]
 
 
+def test_an_id_of_an_event_without_a_code_is_kept(ledger_engine: sa.Engine) -> None:
+    """Such an event is quarantined, and its id is not of the usual form."""
+    own = outcome(1, code=None, transaction_id="own", problem="missing_code: the value is None")
+    assert written(ledger_engine, [own]) == lines(own)
+    assert written(ledger_engine, [own])[0][7] == "own"
+
+
 def test_all_columns_may_differ(ledger_engine: sa.Engine) -> None:
     """Full statements of lines that share nothing are within what any SQLite takes."""
     assert outcomes_module._ROWS_A_STATEMENT * len(COLUMNS) + len(outcomes_module._SHARED) <= 32_766

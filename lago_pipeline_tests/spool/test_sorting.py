@@ -4,12 +4,15 @@ import random
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 from unicodedata import category
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lago_pipeline.errors import RetriableError
 from lago_pipeline.event import Event, event_batch
 from lago_pipeline.spool import events as events_module
 from lago_pipeline.spool import parquet
@@ -109,6 +112,33 @@ def test_keys_of_every_kind(tmp_path: Path) -> None:
     assert sum(key.startswith(KEYLESS) for key in keys) == 2
     assert {len(key.encode()) for key in keys if key.startswith("é")} == {2_200}
     assert all(category(character) != "Cc" for key in keys for character in key)
+
+
+def test_keys_with_half_a_character_are_kept_apart(tmp_path: Path) -> None:
+    """Also where all keys are texts without anything else to escape."""
+    path = tmp_path / "rows.parquet"
+    write_rows(path, [("half \ud83d", 1), ("half \ud83c", 1), ("whole", 1)])
+    assert [row.row_key for row in read_rows(path)] == [r"half \ud83c", r"half \ud83d", "whole"]
+
+
+def test_a_group_that_cannot_be_written_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it is written beside the making of the next one, and that one can be written."""
+    monkeypatch.setattr(events_module, "GROUP_EVENTS", 2)
+    write, full = pq.ParquetWriter.write_table, [OSError(28, "No space left on device")]
+
+    def write_table(writer: pq.ParquetWriter, *arguments: Any, **options: Any) -> None:
+        if full:
+            raise full.pop()
+        write(writer, *arguments, **options)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", write_table)
+    path, footer = tmp_path / "events.parquet", EventsFooter(1, 2, 4, 0, 0, "00", "hash", "run")
+    with pytest.raises(RetriableError, match="No space left"), events_written(path, lambda: footer) as writer:
+        for first in ("a", "b"):
+            writer.write(event_batch([_event(first, 0), _event(first, 1)]))
+    assert list(tmp_path.iterdir()) == []
 
 
 def _event(key: str, index: int) -> Event:
