@@ -24,6 +24,10 @@ from lago_pipeline.spool.folder import written_aside
 GROUP_ROWS = 100_000
 RUN_BYTES = 36 << 20
 """What is sorted at once, so that memory stays flat: more than a day of most syncs."""
+_MERGED_ROWS = 60_000
+"""What a merge holds of all runs together."""
+_BESIDE_BYTES = 12 << 20
+"""What is larger is not written beside the making of the next."""
 PAGE_BYTES = 256 << 10
 """A merge holds a page of every column of every run."""
 _FOOTER = b"lago_pipeline"
@@ -35,7 +39,7 @@ _KEY = "row_key"
 class SpoolWriter:
     """Takes tables of one schema, and writes those that wait together once they are as large as `limit`.
 
-    Rows that come in order are written by a thread, while their next ones are made.
+    A thread writes them, while the next ones are made unless memory has no room for both.
     """
 
     schema: pa.Schema
@@ -74,7 +78,7 @@ class SpoolWriter:
         self.runs += 1
         self._wait()
         self._written = self.thread.submit(self.parquet.write_table, table, row_group_size=group_rows)
-        if not self.limit.in_order:  # what is sorted at once is large: memory has room for one such
+        if table.nbytes > _BESIDE_BYTES:
             self._wait()
         del table
         pa.default_memory_pool().release_unused()
@@ -235,7 +239,7 @@ def _merged(path: Path, runs: int) -> Iterator[pa.Table]:
     Each run lends its next batch. Rows up to the smallest of the batches' last keys can be sorted and given
     out, since no run can still bring a smaller key.
     """
-    batch_rows = max(2_000, GROUP_ROWS // runs)
+    batch_rows = max(2_000, _MERGED_ROWS // runs)
     sources = [_Cursor(path, run, batch_rows) for run in range(runs)]
     while sources := [source for source in sources if source.fill()]:
         unfinished = [source.last_key for source in sources if not source.is_last]
