@@ -26,6 +26,7 @@ from lago_pipeline.pipeline import Pipeline
 from lago_pipeline.plan.diff import Plan
 from lago_pipeline.render.partition_events import RenderCounts, partition_events
 from lago_pipeline.render.renderer import EventRenderer
+from lago_pipeline.report import Status
 from lago_pipeline.source.query import SourceReader
 from lago_pipeline.spool.rows import StoredRow, StoredRows, stored_rows
 
@@ -96,8 +97,9 @@ def send_samples(
             line = before.get(event.identity)
             is_same = line is not None and line.fingerprint == event.fingerprint
             words = ACCEPTED_BEFORE if is_same else "changed since it was accepted: not sent"
+            may_be_held = is_unclear or (line is not None and line.status == Status.CONFLICT)
             if event in plan.to_send:
-                result = sender.reader.find(single) if is_unclear and reads_back else BatchResult()
+                result = sender.reader.find(single) if may_be_held and reads_back else BatchResult()
                 if not result.outcomes and not result.pending:
                     result = sender.deliver(single, reads_back=reads_back)
                 if result.error is not None:

@@ -16,6 +16,7 @@ from lago_pipeline.ledger.database import open_ledger
 from lago_pipeline.ledger.registry import find
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.report import Counts, DeliveryReport
+from lago_pipeline.sample import sample_rows, send_samples
 from lago_pipeline.sandbox.server import running
 from lago_pipeline.spool.events import events_opened
 from lago_pipeline.sync import Delivery
@@ -397,6 +398,19 @@ def test_clickhouse_is_never_sent_an_event_beside_another_of_its_id(clickhouse: 
         assert lawful(clickhouse.deliver([row("a", 2)])) == Counts(extracted=1, conflict=1, planned=1)
     assert (clickhouse.held(), clickhouse.requests(POST)) == (["a"], {"200": 1})
     assert lawful(clickhouse.deliver([row("a", 1)])) == Counts(extracted=1, accepted=1, planned=1)
+    assert (clickhouse.held(), clickhouse.requests(POST)) == (["a"], {"200": 1})
+
+
+def test_a_sample_is_not_sent_to_clickhouse_beside_another_of_its_id(clickhouse: World) -> None:
+    """As a run, `preview --send` reads a conflict back."""
+    clickhouse.deliver([row("a", 1)])
+    with clickhouse.ledger.begin() as connection:
+        connection.exec_driver_sql("update sent set status = 'conflict', fingerprint = zeroblob(16)")
+    clickhouse.source([row("a", 2)])
+    pipeline = clickhouse.pipeline()
+    samples = sample_rows(pipeline, DAY, clickhouse.warehouse, 1)
+    (words,) = send_samples(pipeline, DAY, samples, clickhouse.ledger, clickhouse.client)
+    assert words.startswith("different_event_under_this_id: ")
     assert (clickhouse.held(), clickhouse.requests(POST)) == (["a"], {"200": 1})
 
 
