@@ -12,7 +12,7 @@ from lago_pipeline.instrumentation import (
     is_heard,
     tell,
 )
-from lago_pipeline.ledger.outcomes import Outcome
+from lago_pipeline.ledger.outcomes import Outcome, count_events
 from lago_pipeline.report import UNBILLED, Status
 
 EVERY_SECONDS = 5.0
@@ -60,7 +60,7 @@ class Progress:
         if is_heard(BatchDetails):
             known, duplicates, pending = result.settled, len(result.duplicates), len(result.pending)
             taken = (outcome for outcome in result.outcomes if outcome.status is Status.ACCEPTED)
-            accepted = sum(len(outcome.events) for outcome in taken)
+            accepted = count_events(taken)
             counts = (known + duplicates + pending, accepted, known - accepted, duplicates, pending)
             tell(BatchDetails(self.sync, self.partition, *counts))
 

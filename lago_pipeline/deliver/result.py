@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from lago_pipeline.errors import ConfigError
 from lago_pipeline.event import Event, Events
 from lago_pipeline.lago.readback import difference
-from lago_pipeline.ledger.outcomes import Outcome
+from lago_pipeline.ledger.outcomes import Outcome, count_events
 from lago_pipeline.refusals import Problem, Reason
 from lago_pipeline.report import Status
 
@@ -33,7 +33,7 @@ class BatchResult:
     @property
     def settled(self) -> int:
         """How many events have an outcome."""
-        return sum(len(outcome.events) for outcome in self.outcomes)
+        return count_events(self.outcomes)
 
     @property
     def is_answered(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from lago_pipeline.ledger.outcomes import Outcome, settled_lines, write_lines
+from lago_pipeline.ledger.outcomes import Outcome, count_events, settled_lines, write_lines
 from lago_pipeline.ledger.writer import LedgerWriter
 from lago_pipeline.partition import Partition
 
@@ -30,7 +30,7 @@ class Settler:
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Take outcomes, and commit when it is time; raises what an earlier commit raised."""
         self._waiting += outcomes
-        self._events += sum(len(outcome.events) for outcome in outcomes)
+        self._events += count_events(outcomes)
         is_time = self.clock() - self._committed_at >= _MOST_SECONDS
         if self._events >= _MOST_EVENTS or (self._waiting and is_time):
             self.flush()

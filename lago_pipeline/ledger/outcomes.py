@@ -58,6 +58,11 @@ class Outcome:
         return self.events.column("problem") if self.reason is None else [self.reason] * len(self.events)
 
 
+def count_events(outcomes: Iterable[Outcome]) -> int:
+    """How many events have these outcomes."""
+    return sum(len(outcome.events) for outcome in outcomes)
+
+
 @dataclass(frozen=True, slots=True)
 class SettledLines:
     """Lines of one fate as they are to be written: columns of their `own`, and what they share."""

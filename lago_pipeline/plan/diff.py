@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lago_pipeline.event import Events
 from lago_pipeline.ledger.events import Line
-from lago_pipeline.ledger.outcomes import Outcome
+from lago_pipeline.ledger.outcomes import Outcome, count_events
 from lago_pipeline.refusals import Problem, Reason
 from lago_pipeline.report import Status
 
@@ -34,7 +34,7 @@ class Plan:
     @property
     def planned(self) -> int:
         """Events that are due: refused here, or to be sent."""
-        return sum(len(outcome.events) for outcome in self.refused) + len(self.to_send)
+        return count_events(self.refused) + len(self.to_send)
 
 
 def unchanged_plan(events: Events, lines: Sequence[Line]) -> Plan | None:
